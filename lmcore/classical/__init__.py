@@ -1,0 +1,1 @@
+"""Models that count: one method per file."""

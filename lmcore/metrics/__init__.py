@@ -1,0 +1,1 @@
+"""How good is it? Every metric here needs numpy only."""

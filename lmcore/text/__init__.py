@@ -1,0 +1,1 @@
+"""From text to tokens: normalisation, sentences, vocabularies, and one tokenizer per file."""
