@@ -11,8 +11,8 @@ same form and a file of its own, ``lmcore.classical.kneser_ney``, with a version
 
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ History = tuple[str, ...]
 Level = dict[History, dict[str, int]]  # of one length of history: how often which word followed
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One rung of the ladder from a long history down to the uniform distribution; see ``NgramModel.explain``."""
 
     history: History | None  # None: the uniform distribution
@@ -90,17 +89,19 @@ class NgramModel(ABC):
             Steps whose contributions add up to ``prob(word, history)``. A rung that nothing is left for is not listed.
         """
         self._check_fitted()
-        word, history = self._known_or_unk(word), self._cut(history)
-        steps, share = [], 1.0
+        return list(self._ladder(self._known_or_unk(word), self._cut(history)))
+
+    def _ladder(self, word: str, history: History | None) -> Iterator[Step]:
+        """Go down from a history that the model may look at."""
+        share = 1.0
         while history is not None and share > 0:
             own, rest = self._estimate(word, history)
-            steps.append(Step(history, own, rest, share * own))
+            yield Step(history, own, rest, share * own)
             share *= rest
             history = self._shorter(history)
         if share > 0:
             uniform = 1 / len(self.vocabulary_)
-            steps.append(Step(None, uniform, 0.0, share * uniform))
-        return steps
+            yield Step(None, uniform, 0.0, share * uniform)
 
     def distribution(self, history: Sequence[str] = ()) -> np.ndarray:
         """Probabilities of all words after a history, in the order of ``vocabulary_``: (V,).
@@ -117,8 +118,11 @@ class NgramModel(ABC):
         Returns:
             (T + 1,) nats; −inf where the probability is zero.
         """
+        self._check_fitted()
+        events = self._events(check_sentence(sentence))
+        probs = [sum(step.contribution for step in self._ladder(word, history)) for history, word in events]
         with np.errstate(divide="ignore"):
-            return np.log([self.prob(word, history) for history, word in self._events(check_sentence(sentence))])
+            return np.log(probs)
 
     def score(self, sentences: Iterable[Sequence[str]]) -> np.ndarray:
         """Natural log-probabilities of all words of all sentences, ends included, in one flat array."""
@@ -162,13 +166,15 @@ class NgramModel(ABC):
 
     def _count(self, sentences: Sequence[Sequence[str]]) -> list[Level]:
         """Count how often each word followed each history of 0, 1, … order − 1 words."""
-        levels = [defaultdict(lambda: defaultdict(int)) for _ in range(self.order)]
-        for sentence in sentences:
-            for history, word in self._events(sentence):
-                for level in reversed(levels):
-                    level[history][word] += 1
-                    history = history[1:]
-        return [{history: dict(followers) for history, followers in level.items()} for level in levels]
+        text = [mark for sentence in sentences for mark in self._marked(sentence)]
+        ngrams = Counter(zip(*(text[i:] for i in range(self.order)), strict=False))
+        levels = [defaultdict(dict) for _ in range(self.order)]
+        for (*history, word), count in ngrams.items():
+            if word != BOS:  # every other n-gram lies within one sentence, thanks to the marks before it
+                for m, level in enumerate(levels):
+                    followers = level[tuple(history[self.order - 1 - m :])]
+                    followers[word] = followers.get(word, 0) + count
+        return [dict(level) for level in levels]
 
     def _counts_to_use(self) -> list[Level]:
         """Return the counts that the estimator divides; Kneser–Ney has its own."""
@@ -189,9 +195,13 @@ class NgramModel(ABC):
         """Return the history that the rest goes to; None is the uniform distribution."""
         return history[1:] if history else None
 
-    def _events(self, sentence: Sequence[str]) -> Iterable[tuple[History, str]]:
-        """Yield each word to predict with the order − 1 words before it."""
-        words = (*[BOS] * (self.order - 1), *map(self._known_or_unk, sentence), EOS)
+    def _marked(self, sentence: Sequence[str]) -> History:
+        """Put the marks around a sentence, and ``<unk>`` for words outside the vocabulary."""
+        return (*[BOS] * (self.order - 1), *map(self._known_or_unk, sentence), EOS)
+
+    def _events(self, sentence: Sequence[str]) -> Iterator[tuple[History, str]]:
+        """Yield the order − 1 words before each word to predict, and the word."""
+        words = self._marked(sentence)
         for i in range(self.order - 1, len(words)):
             yield words[i - self.order + 1 : i], words[i]
 
