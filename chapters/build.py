@@ -97,7 +97,8 @@ def execute(text: Path) -> nbformat.NotebookNode:
                 client.execute_cell(cell, index)
             seconds = time.perf_counter() - start
             peak = peak_megabytes(client)
-    notebook.metadata.setdefault("lmbook", {})["run"] = {"seconds": round(seconds), "peak_megabytes": peak}
+    run = nbformat.from_dict({"seconds": round(seconds), "peak_megabytes": peak})
+    notebook.metadata.setdefault("lmbook", nbformat.from_dict({})).run = run
     notebook.metadata.pop("language_info", None)  # holds the exact Python version, which is the reader's own business
     return notebook
 
@@ -105,12 +106,12 @@ def execute(text: Path) -> nbformat.NotebookNode:
 def peak_megabytes(client: NotebookClient) -> int:
     """Ask the notebook's process how much memory it held at most."""
     code = """
-import sys, psutil
-try:
-    from resource import RUSAGE_SELF, getrusage
-    print(getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
-except ImportError:  # Windows
-    print(psutil.Process().memory_info().peak_wset)
+import psutil, re
+try:  # Linux: getrusage would also count the process that started this one
+    print(int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1]) * 1024)
+except OSError:
+    memory = psutil.Process().memory_info()
+    print(getattr(memory, "peak_wset", memory.rss))  # Windows knows the peak; macOS: what is held at the end
 """
     client.nb.cells.append(nbformat.v4.new_code_cell(code))
     client.execute_cell(client.nb.cells[-1], len(client.nb.cells) - 1)

@@ -1,7 +1,7 @@
 """The package behind *Large Language Models, from Theory to Practice*.
 
-Everything the book explains is written here; import what a chapter names, e.g. ``from lmcore.classical.ngram import KneserNey``.
-Importing ``lmcore`` itself loads nothing else.
+Everything that the book explains is written here. Import what a chapter names, as in
+``from lmcore.classical.kneser_ney import KneserNey``; importing ``lmcore`` itself loads nothing else.
 """
 
 __version__ = "0.1.0"

@@ -14,7 +14,7 @@ from itertools import chain
 
 import numpy as np
 
-from lmcore.classical.ngram import NgramModel, check_sentence
+from lmcore.classical.ngram import NgramModel, check_fitted, check_sentence
 from lmcore.text.vocab import BOS, EOS, UNK
 
 
@@ -137,6 +137,7 @@ class KneserNeyArrays:
 
     def prob(self, word: str, history: Sequence[str] = ()) -> float:
         """Probability of a word after a history; see ``NgramModel.prob``. For many words, ``score`` is far faster."""
+        check_fitted(self)
         words = np.array([self._ids.get(w, self._ids[UNK]) for w in (*history, word)])
         return float(np.exp(self._score(words, np.arange(len(words)))[-1]))
 
@@ -145,6 +146,7 @@ class KneserNeyArrays:
 
         Cost: O(V) once for the words never seen there, plus a search per order.
         """
+        check_fitted(self)
         V = len(self._ids)
         words = [self._ids.get(word, self._ids[UNK]) for word in history]
         probs = np.exp(self._logprob[0])
@@ -178,6 +180,7 @@ class KneserNeyArrays:
 
     def score(self, sentences: Iterable[Sequence[str]]) -> np.ndarray:
         """Natural log-probabilities of all words of all sentences, ends included, in one flat array."""
+        check_fitted(self)
         words, place = self._flatten([check_sentence(sentence) for sentence in sentences])
         return self._score(words, place)[words != self._ids[BOS]]
 

@@ -88,7 +88,7 @@ class NgramModel(ABC):
         Returns:
             Steps whose contributions add up to ``prob(word, history)``. A rung that nothing is left for is not listed.
         """
-        self._check_fitted()
+        check_fitted(self)
         return list(self._ladder(self._known_or_unk(word), self._cut(history)))
 
     def _ladder(self, word: str, history: History | None) -> Iterator[Step]:
@@ -118,7 +118,7 @@ class NgramModel(ABC):
         Returns:
             (T + 1,) nats; −inf where the probability is zero.
         """
-        self._check_fitted()
+        check_fitted(self)
         events = self._events(check_sentence(sentence))
         probs = [sum(step.contribution for step in self._ladder(word, history)) for history, word in events]
         with np.errstate(divide="ignore"):
@@ -139,7 +139,7 @@ class NgramModel(ABC):
         Returns:
             The words, without ``<s>`` and ``</s>``. ``<unk>`` is never drawn: it says nothing.
         """
-        self._check_fitted()
+        check_fitted(self)
         words = list(history)
         while len(words) < max_words:
             word = self._draw(rng, self._cut([BOS] * (self.order - 1) + words))
@@ -214,10 +214,11 @@ class NgramModel(ABC):
         kept = tuple(history)[max(0, len(history) - self.order + 1) :]
         return tuple(word if word == BOS else self._known_or_unk(word) for word in kept)
 
-    def _check_fitted(self) -> None:
-        """Say what to do if ``fit`` was not called."""
-        if not hasattr(self, "counts_"):
-            raise ValueError(f"this {type(self).__name__} has counted nothing yet: call fit(sentences) first")
+
+def check_fitted(model) -> None:
+    """Say what to do if ``fit`` was not called."""
+    if not hasattr(model, "vocabulary_"):
+        raise ValueError(f"this {type(model).__name__} has counted nothing yet: call fit(sentences) first")
 
 
 def check_sentence(sentence: Sequence[str]) -> Sequence[str]:
@@ -303,7 +304,7 @@ class Interpolated(NgramModel):
             rounds: how often to repeat; each makes the held-out text at least as probable as the one before.
         Cost: O(rounds · order · words).
         """
-        self._check_fitted()
+        check_fitted(self)
         frequencies = np.array(
             [self._frequencies(word, history) for sentence in heldout for history, word in self._events(sentence)]
         )  # (words, order): relative frequency after the last 0, 1, … words; NaN if these were never seen
