@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 
@@ -24,10 +25,17 @@ def _sentences(rng, n=12):
 
 
 def _bigrams(rng):
-    """Random bigram counts in which a popular word follows one word only, and the numbers to compute with."""
-    bigrams = {(str(p), str(w)): int(rng.integers(1, 6)) for p, w in rng.choice(WORDS, size=(25, 2))}
-    bigrams["in", "midst"] = 40 + int(rng.integers(20))
-    return bigrams
+    """Random bigram counts, with a popular word that follows one word only, and a word to stand before others.
+
+    The word has more different words after it than before it, so that nobody can mistake one number for the other.
+    """
+    while True:
+        bigrams = {(str(p), str(w)): int(rng.integers(1, 6)) for p, w in rng.choice(WORDS, size=(25, 2))}
+        bigrams |= {("in", "midst"): 40 + int(rng.integers(20)), ("midst", "of"): 7, ("midst", "the"): 2}
+        for previous in rng.permutation(WORDS).tolist():
+            after, before = (sum(pair[side] == previous for pair in bigrams) for side in (0, 1))
+            if after > before > 0:
+                return bigrams, previous
 
 
 @tasks.add(points=1, minutes=5)
@@ -44,7 +52,18 @@ def perplexity(student, rng):
         not _close(got, 1 / np.exp(logprobs).mean()),
         "You averaged the probabilities. Average their logarithms: the product of the probabilities is what counts.",
     )
+    require(
+        not _close(got, np.exp(-logprobs).mean()),
+        "You averaged 1/p. Average the logarithms first, then take the exponential.",
+    )
     require(_close(got, expected), f"Expected {expected:.4f} for {logprobs.round(3)}, got {got}.")
+    got = student(np.full(2000, np.log(0.25)))
+    require(
+        np.isfinite(got),
+        f"For a text of 2,000 words you got {got}: the product of so many probabilities is too small for a float. "
+        "Stay with the logarithms.",
+    )
+    require(_close(got, 4.0), f"A text of 2,000 words with p = 1/4 has perplexity 4, got {got}.")
 
 
 @tasks.add(points=1, minutes=5)
@@ -61,26 +80,30 @@ def bits_per_character(student, rng):
     letters = len(text.replace(" ", ""))
     require(not _close(got, bits / letters), "Spaces are characters too: the model had to predict them.")
     require(not _close(got, -bits / len(text)), "The sign: surprise is minus the log-probability.")
+    require(not _close(got, bits / (len(text) + 1)), "Here is no end mark: divide by the characters of the text alone.")
+    require(not np.isnan(got), "A logarithm of a logarithm? These are log-probabilities already, and negative.")
     require(_close(got, bits / len(text)), f"Expected {bits / len(text):.4f}, got {got}.")
 
 
 @tasks.add(points=2, minutes=10)
 def sentence_probability(student, rng):
     """Probability of a sentence under a bigram model."""
-    # "the" begins a sentence; every verb may end one or go on, so the end mark matters.
-    draw = lambda: int(rng.integers(2, 9))  # noqa: E731
-    followers = {
-        "<s>": {"the": draw(), "a": draw()},
-        "the": {"cat": draw(), "dog": draw()},
-        "a": {"cat": draw()},
-        "cat": {"sat": draw(), "ran": draw()},
-        "dog": {"sat": draw()},
-        "sat": {"</s>": draw(), "the": draw()},
-        "ran": {"</s>": draw(), "a": draw()},
-    }
     p = lambda previous, word: followers[previous][word] / sum(followers[previous].values())  # noqa: E731
-    inner = p("the", "cat") * p("cat", "sat")
-    start, end = p("<s>", "the"), p("sat", "</s>")
+    while True:  # until a missing beginning and a missing end show differently
+        draw = iter(rng.integers(2, 9, size=11).tolist())
+        followers = {
+            "<s>": {"the": next(draw), "a": next(draw)},
+            "the": {"cat": next(draw), "dog": next(draw)},
+            "a": {"cat": next(draw)},
+            "cat": {"sat": next(draw), "ran": next(draw)},
+            "dog": {"sat": next(draw)},
+            "sat": {"</s>": next(draw), "the": next(draw)},
+            "ran": {"</s>": next(draw)},
+        }
+        inner = p("the", "cat") * p("cat", "sat")
+        start, end = p("<s>", "the"), p("sat", "</s>")
+        if not math.isclose(start, end):
+            break
     got = student(["the", "cat", "sat"], followers)
     require(not _close(got, inner), "Both marks are missing: the sentence begins after <s> and must be over at </s>.")
     require(not _close(got, start * inner), "The end is missing: that the sentence is over has a probability too.")
@@ -132,7 +155,7 @@ def add_k(student, rng):
     counts = {("the",): seen, ("a",): Counter({"cat": 1})}
     N, c = seen.total(), seen["cat"]
     got = student("cat", ("the",), counts, k, V)
-    require(not _close(got, c / N), "That is maximum likelihood: k is missing.")
+    require(not _close(got, c / N), "That is maximum likelihood: add k to every count, of words seen and unseen.")
     require(
         not _close(got, (c + k) / (N + k)), "Below the line k was added once; it is added to every one of the V words."
     )
@@ -143,6 +166,7 @@ def add_k(student, rng):
     )
     require(not _close(got, (c + k) / N), "k was added above the line only, so the probabilities exceed one in total.")
     require(not _close(got, (c + 1) / (N + V)), "You added 1; add k.")
+    require(not _close(got, (c + k) / (N + k * (V + 1))), "V already counts every word; do not add one.")
     require(_close(got, (c + k) / (N + k * V)), f"Expected {(c + k) / (N + k * V):.5f}, got {got}.")
     got = student("bird", ("the",), counts, k, V)
     require(_close(got, k / (N + k * V)), f"A word not seen after the history has k above the line; got {got}.")
@@ -153,14 +177,14 @@ def add_k(student, rng):
 @tasks.add(points=4, minutes=25)
 def kneser_ney(student, rng):
     """Interpolated Kneser–Ney smoothing for bigrams."""
-    D, bigrams = float(rng.uniform(0.3, 0.9)), _bigrams(rng)
-    previous = str(rng.choice([p for p, _ in bigrams if p != "in"]))
+    D = float(rng.uniform(0.3, 0.9))
+    bigrams, previous = _bigrams(rng)
     after = {w: c for (p, w), c in bigrams.items() if p == previous}
     total, rest = sum(after.values()), D * len(after) / sum(after.values())
     occurs = Counter()
     for (_, w), c in bigrams.items():
         occurs[w] += c
-    kinds = Counter(w for _, w in bigrams)
+    kinds, starts = Counter(w for _, w in bigrams), Counter(p for p, _ in bigrams)
     for word in ("midst", *after, *kinds):
         c = after.get(word, 0)
         own, lower = max(c - D, 0) / total, kinds[word] / len(bigrams)
@@ -173,6 +197,10 @@ def kneser_ney(student, rng):
 
         wrong(own + rest * raw, "the lower order counts occurrences; count the different words before the word.")
         wrong(own, "what the discounts set free is not handed out: add rest times continuation probability.")
+        followers = starts[word] / len(bigrams)
+        wrong(own + rest * followers, "you counted the words after the word; count those before it.")
+        taken = D * kinds[previous] / total
+        wrong(own + taken * lower, "you counted the words before the history; those after it gave up D.")
         wrong((c - D) / total + rest * lower, "a count of zero cannot give up D: cut off at zero.")
         wrong(c / total + rest * lower, "the count was not discounted, so the probabilities exceed one in total.")
         wrong(own + D / total * lower, "every different word after the history gave up D, not one alone.")
@@ -187,19 +215,22 @@ def kneser_ney(student, rng):
 @tasks.add(points=4, minutes=25)
 def best_weight(student, rng):
     """The best interpolation weight by expectation–maximisation."""
-    share, T = rng.uniform(0.3, 0.7), 400
-    knows = rng.random(T) < share
-    p_long = np.where(knows, rng.uniform(0.2, 0.9, size=T), rng.choice([0.0, 0.001], size=T))
-    p_short = rng.uniform(0.01, 0.2, size=T)
-    weights = np.linspace(0, 1, 10001)[:-1]
-    likelihood = [np.log(w * p_long + (1 - w) * p_short).sum() for w in weights]
-    expected = float(weights[int(np.argmax(likelihood))])
+    while True:  # until the right answer and all usual mistakes differ
+        knows = rng.random(400) < rng.uniform(0.3, 0.7)
+        p_long = np.where(knows, rng.uniform(0.2, 0.9, size=400), rng.choice([0.0, 0.001], size=400))
+        p_short = rng.uniform(0.01, 0.2, size=400)
+        weights = np.linspace(0, 1, 10001)[:-1]
+        likelihood = [np.log(w * p_long + (1 - w) * p_short).sum() for w in weights]
+        expected = float(weights[int(np.argmax(likelihood))])
+        one_round, wins = (p_long / (p_long + p_short)).mean(), (p_long > p_short).mean()
+        answers = [expected, 1 - expected, one_round, wins, p_long.sum() / (p_long + p_short).sum()]
+        if min(abs(a - b) for a, b in combinations(answers, 2)) > 0.004:
+            break
     got = student(p_long, p_short)
     near = lambda value: np.ndim(got) == 0 and abs(float(got) - value) < 1e-3  # noqa: E731
-    half = 0.5 * p_long / (0.5 * p_long + 0.5 * p_short)
-    require(not near(half.mean()), "That is λ after one round; repeat until it no longer moves.")
+    require(not near(one_round), "That is λ after one round; repeat until it no longer moves.")
     require(
-        not near((p_long > p_short).mean()),
+        not near(wins),
         "You counted the words on which the long history wins; share the credit for each word instead.",
     )
     require(
@@ -207,5 +238,5 @@ def best_weight(student, rng):
         "You divided sums of probabilities. Take the share for each word first, then the mean of the shares.",
     )
     require(not near(1 - expected), "That is the weight of the short history, 1 − λ.")
-    require(not near(1) or near(expected), "With λ = 1 a single zero of the long history makes the text impossible.")
+    require(not near(1), "With λ = 1 a single zero of the long history makes the text impossible.")
     require(near(expected), f"Expected {expected:.3f}, got {got}; the log-likelihood is largest there.")

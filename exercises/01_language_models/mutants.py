@@ -33,6 +33,16 @@ def averages_probabilities(logprobs):
     return 1 / np.mean(np.exp(logprobs))
 
 
+@mutant("perplexity", rejected_with="Stay with the logarithms")
+def multiplies_probabilities(logprobs):
+    return np.prod(np.exp(logprobs)) ** (-1 / len(logprobs))
+
+
+@mutant("bits_per_character", rejected_with="no end mark")
+def adds_an_end_mark(logprobs, text):
+    return -np.sum(logprobs) / math.log(2) / (len(text) + 1)
+
+
 @mutant("bits_per_character", rejected_with="nats per character")
 def stays_in_nats(logprobs, text):
     return -np.sum(logprobs) / len(text)
@@ -139,10 +149,10 @@ def counts_kinds_only(sentences, n):
     return {history: Counter(set(followers)) for history, followers in counts.items()}
 
 
-@mutant("add_k", rejected_with="k is missing")
-def maximum_likelihood(word, history, counts, k, V):
-    seen = counts[history]
-    return seen[word] / seen.total()
+@mutant("add_k", rejected_with="add k to every count")
+def k_for_unseen_words_only(word, history, counts, k, V):
+    seen = counts.get(history, Counter())
+    return seen[word] / seen.total() if seen[word] else k / (seen.total() + k * V)
 
 
 @mutant("add_k", rejected_with="k was added once")
@@ -192,6 +202,18 @@ def _kneser_ney(word, previous, bigrams, D, *, cut=True, discount=True, rest=Non
 def lower_order_counts_occurrences(word, previous, bigrams, D):
     raw = sum(c for (_, w), c in bigrams.items() if w == word) / sum(bigrams.values())
     return _kneser_ney(word, previous, bigrams, D, lower=raw)
+
+
+@mutant("kneser_ney", rejected_with="count those before it")
+def counts_followers_of_the_word(word, previous, bigrams, D):
+    return _kneser_ney(word, previous, bigrams, D, lower=sum(p == word for p, _ in bigrams) / len(bigrams))
+
+
+@mutant("kneser_ney", rejected_with="those after it gave up D")
+def counts_words_before_the_history(word, previous, bigrams, D):
+    total = sum(c for (p, _), c in bigrams.items() if p == previous)
+    rest = D * sum(w == previous for _, w in bigrams) / total if total else None
+    return _kneser_ney(word, previous, bigrams, D, rest=rest)
 
 
 @mutant("kneser_ney", rejected_with="is not handed out")
