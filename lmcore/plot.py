@@ -3,6 +3,8 @@
 Lines differ in colour *and* in dash *and* in marker; bars differ in colour *and* in hatch.
 """
 
+from collections.abc import Iterable
+
 COLORS = {  # Okabe and Ito's eight colours, told apart with every common form of colour blindness
     "blue": "#0072B2",
     "orange": "#E69F00",
@@ -53,7 +55,7 @@ def use_book_style() -> None:
     )
 
 
-def hatch_bars(bars, kind: int) -> None:
+def hatch_bars(bars: Iterable, kind: int) -> None:
     """Mark one group of bars with the pattern of its kind, so that groups differ without colour.
 
     Args:

@@ -14,7 +14,7 @@ from itertools import chain
 
 import numpy as np
 
-from lmcore.classical.ngram import NgramModel, check_fitted, check_sentence
+from lmcore.classical.ngram import History, Level, NgramModel, check_fitted, check_sentence
 from lmcore.text.vocab import BOS, EOS, UNK
 
 
@@ -74,7 +74,7 @@ class KneserNey(NgramModel):
         self.discount = discount
         check_discount(discount, order)
 
-    def _counts_to_use(self):
+    def _counts_to_use(self) -> list[Level]:
         """Replace the lower orders' counts by continuation counts: one for each different word seen before."""
         levels = [defaultdict(lambda: defaultdict(int)) for _ in range(self.order - 1)]
         for level, longer in zip(levels, self.counts_[1:], strict=True):
@@ -83,7 +83,7 @@ class KneserNey(NgramModel):
                     level[history[1:]][word] += 1
         return [*({h: dict(followers) for h, followers in level.items()} for level in levels), self.counts_[-1]]
 
-    def _prepare(self):
+    def _prepare(self) -> None:
         """Estimate the discounts, and sum up what each history leaves to a shorter one."""
         counts = [Counter(c for followers in level.values() for c in followers.values()) for level in self._used]
         self.discounts_ = resolve_discounts(self.discount, counts)
@@ -94,7 +94,7 @@ class KneserNey(NgramModel):
                 removed = sum(discounts[min(count, 3) - 1] for count in followers.values())
                 self._rest[history] = removed / self._total[history]
 
-    def _estimate(self, word, history):
+    def _estimate(self, word: str, history: History) -> tuple[float, float]:
         count = self._counts_after(history).get(word, 0)
         if not count:
             return 0.0, self._rest.get(history, 1.0)

@@ -215,7 +215,7 @@ class NgramModel(ABC):
         return tuple(word if word == BOS else self._known_or_unk(word) for word in kept)
 
 
-def check_fitted(model) -> None:
+def check_fitted(model: object) -> None:
     """Say what to do if ``fit`` was not called."""
     if not hasattr(model, "vocabulary_"):
         raise ValueError(f"this {type(model).__name__} has counted nothing yet: call fit(sentences) first")
@@ -240,7 +240,7 @@ class MaximumLikelihood(NgramModel):
     0.3333
     """
 
-    def _estimate(self, word, history):
+    def _estimate(self, word: str, history: History) -> tuple[float, float]:
         return (self._frequency(word, history) if history in self._total else 0.0), 0.0
 
 
@@ -264,12 +264,12 @@ class AddK(NgramModel):
             raise ValueError(f"k must be above zero, got {k}; for k = 0 use MaximumLikelihood")
         self.k = k
 
-    def _estimate(self, word, history):
+    def _estimate(self, word: str, history: History) -> tuple[float, float]:
         pretended = self.k * len(self.vocabulary_)
         total = self._total.get(history, 0) + pretended
         return self._counts_after(history).get(word, 0) / total, pretended / total
 
-    def _shorter(self, history):
+    def _shorter(self, history: History) -> None:
         return None
 
 
@@ -339,7 +339,7 @@ class Interpolated(NgramModel):
             reached = reached - stopped
         return weights
 
-    def _estimate(self, word, history):
+    def _estimate(self, word: str, history: History) -> tuple[float, float]:
         if history not in self._total:
             return 0.0, 1.0
         weight = self.weights[len(history)]

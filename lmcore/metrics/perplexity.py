@@ -6,9 +6,10 @@ Every function takes natural log-probabilities, one per token, from any model: a
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def _checked(logprobs) -> np.ndarray:
+def _checked(logprobs: ArrayLike) -> np.ndarray:
     """Return the log-probabilities as a flat float array, or say what is wrong with them."""
     values = np.asarray(logprobs, dtype=float).ravel()
     if values.size == 0:
@@ -24,7 +25,7 @@ def _checked(logprobs) -> np.ndarray:
     return values
 
 
-def cross_entropy(logprobs) -> float:
+def cross_entropy(logprobs: ArrayLike) -> float:
     """Average surprise: the mean of −log p over the tokens.
 
     Args:
@@ -41,7 +42,7 @@ def cross_entropy(logprobs) -> float:
     return float(-_checked(logprobs).mean())
 
 
-def perplexity(logprobs) -> float:
+def perplexity(logprobs: ArrayLike) -> float:
     """Number of equally likely choices that would surprise as much: exp of the cross-entropy.
 
     Args:
@@ -57,14 +58,14 @@ def perplexity(logprobs) -> float:
     return float(np.exp(cross_entropy(logprobs)))
 
 
-def _bits_per(logprobs, units: int, what: str) -> float:
+def _bits_per(logprobs: ArrayLike, units: int, what: str) -> float:
     """Spread a text's total surprise, in bits, over so many units."""
     if units < 1:
         raise ValueError(f"{what} must be at least 1, got {units}")
     return float(-_checked(logprobs).sum() / math.log(2) / units)
 
 
-def bits_per_character(logprobs, n_characters: int) -> float:
+def bits_per_character(logprobs: ArrayLike, n_characters: int) -> float:
     """Spread a text's total surprise over its characters, so that models with different tokens can be compared.
 
     Args:
@@ -81,7 +82,7 @@ def bits_per_character(logprobs, n_characters: int) -> float:
     return _bits_per(logprobs, n_characters, "n_characters")
 
 
-def bits_per_word(logprobs, n_words: int) -> float:
+def bits_per_word(logprobs: ArrayLike, n_words: int) -> float:
     """Spread a text's total surprise over its words, whatever its tokens are.
 
     Args:

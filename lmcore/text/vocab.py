@@ -62,13 +62,13 @@ class Vocabulary(Sequence):
     def __len__(self):
         return len(self._tokens)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice):
         return self._tokens[index]
 
-    def __contains__(self, token):
+    def __contains__(self, token: object):
         return token in self._ids
 
-    def __eq__(self, other):
+    def __eq__(self, other: object):
         return isinstance(other, Vocabulary) and (self._tokens, self.specials) == (other._tokens, other.specials)
 
     __hash__ = None
