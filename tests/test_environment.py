@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+SITE = sysconfig.get_paths()["purelib"]  # not what setuptools carries with it
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -47,7 +49,9 @@ def test_every_dependency_is_pinned_and_installed_as_pinned(name):
 
 
 def test_the_whole_environment_is_as_pinned():
-    installed = {normal(d.metadata["Name"]): d.version.split("+")[0] for d in importlib.metadata.distributions()}
+    installed = {
+        normal(d.metadata["Name"]): d.version.split("+")[0] for d in importlib.metadata.distributions(path=[SITE])
+    }
     different = {
         name: (installed[name], PINS[name]) for name in installed.keys() & PINS.keys() if installed[name] != PINS[name]
     }

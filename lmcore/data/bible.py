@@ -1,7 +1,10 @@
 """Two English Bibles, verse by verse: the source is one long string and two tables of offsets into it."""
 
 import re
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
+from .cards import Card
 from .corpus import Bible, Verse
 
 # The source labels these with identifiers; the names are the World English Bible's short titles.
@@ -20,7 +23,7 @@ _HEADING = re.compile(r"\s{2,}(?:(?:BOOK [IV]+\s+)?Psalm \d+.*|[A-Z ]+)$", re.DO
 _SPEAKER = re.compile(r"\s(?:Beloved|Lover|Friends)\b")
 
 
-def clean(text):
+def clean(text: str) -> str:
     """One verse as plain prose: see `cleaning` on the data card.
 
     >>> clean(" and darkness [was] upon  the face of God`s deep.     Psalm 3  A Psalm by David.")
@@ -31,7 +34,7 @@ def clean(text):
     return " ".join(text.split())
 
 
-def verses(module):
+def verses(module: str) -> Iterator[Verse]:
     """Every verse in the source code of a pythonbible module, which is searched and never run."""
     _, text, tables = module.split('"""')
     starts, ends = (
@@ -46,12 +49,12 @@ def verses(module):
         yield Verse(BOOKS[book - 1], chapter, verse, words)
 
 
-def read(card, file):
+def read(card: Card, file: BinaryIO) -> Bible:
     """The Bible in an open member of its archive."""
     return Bible(card, verses(file.read().decode("utf-8")))
 
 
-def align(a, b):
+def align(a: Iterable[Verse], b: Iterable[Verse]) -> list[tuple[Verse, Verse]]:
     """Pairs of verses with the same reference, in the order of `a`: a parallel corpus.
 
     Returns:

@@ -1,5 +1,6 @@
 """The data card: what one should know about a corpus or model before using it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import fill
 
@@ -25,18 +26,18 @@ class Card:
     member: str = ""  # path inside the archive
     archive: Archive | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in ("corpus", "evaluation", "model"):
             raise ValueError(f"kind is {self.kind!r}; allowed: corpus, evaluation, model")
 
     @property
-    def whence(self):
+    def whence(self) -> str:
         """Project, version and member that it is read from."""
         if self.archive is None:
             return "Python's standard library, pydoc_data.topics"
         return f"{self.archive.requirement}, {self.member}"
 
-    def _rows(self):
+    def _rows(self) -> list[tuple[str, Sequence[str]]]:
         """Label and lines of each field."""
         download = f"{self.archive.size / 1e6:.1f} MB, {self.archive.file}" if self.archive else "none"
         return [
@@ -50,7 +51,7 @@ class Card:
             ("citation", [self.citation]),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"{self.title} ({self.name}, {self.kind})"]
         for label, entries in self._rows():
             for i, entry in enumerate(entries):
@@ -58,6 +59,6 @@ class Card:
                 lines.append(fill(entry, 100, initial_indent=lead, subsequent_indent=" " * 12, break_on_hyphens=False))
         return "\n".join(lines)
 
-    def _repr_markdown_(self):
+    def _repr_markdown_(self) -> str:
         rows = [f"| {label} | {'<br>'.join(entries)} |" for label, entries in self._rows() if entries]
         return "\n".join([f"**{self.title}** — `{self.name}`, {self.kind}", "", "| | |", "|---|---|", *rows])

@@ -222,7 +222,7 @@ _ALL = [
 CARDS = {card.name: card for card in _ALL}
 
 
-def names():
+def names() -> list[str]:
     """Names of all data.
 
     >>> names()[:2]
@@ -231,7 +231,7 @@ def names():
     return list(CARDS)
 
 
-def card(name):
+def card(name: str) -> Card:
     """The data card of that name.
 
     Raises:

@@ -5,9 +5,12 @@ Unlike a full parser, it knows only what stands in running prose; every template
 
 import bz2
 import re
+from collections.abc import Callable
 from html import unescape
+from typing import BinaryIO
 from xml.etree import ElementTree
 
+from .cards import Card
 from .corpus import Article, Corpus, Section
 
 # Templates that leave words in the sentence: those that show their first or last argument, and those that are a sign.
@@ -41,7 +44,7 @@ _NOT_PROSE = re.compile(
 )
 
 
-def _template(content):
+def _template(content: str) -> str:
     """What a template leaves in the sentence."""
     name, *arguments = (part.strip() for part in content.split("|"))
     name = name.lower()
@@ -59,7 +62,7 @@ def _template(content):
     return words[-1] if name in _LAST else ""
 
 
-def _link(content):
+def _link(content: str) -> str:
     """What a link leaves in the sentence: its label, or else its target."""
     target, _, label = content.partition("|")
     if re.match(r"\s*(file|image|category|media)\s*:", target, re.IGNORECASE):
@@ -69,7 +72,7 @@ def _link(content):
     return label.rpartition("|")[2] or target.lstrip(":")
 
 
-def _inside_out(pattern, replace, text):
+def _inside_out(pattern: re.Pattern[str], replace: str | Callable[[re.Match[str]], str], text: str) -> str:
     """Substitute until nothing matches; the pattern matches only what holds no further match."""
     count = 1
     while count:
@@ -77,7 +80,7 @@ def _inside_out(pattern, replace, text):
     return text
 
 
-def _line(text):
+def _line(text: str) -> str:
     """One line without list marks, emptied brackets and double spaces, or nothing if it holds no word."""
     text = re.sub(r"\([\s,;:]+", "(", text.lstrip("*#:; "))
     text = re.sub(r"[\s,;:]+\)", ")", text).replace("()", "")
@@ -85,7 +88,7 @@ def _line(text):
     return text if re.search(r"[^\W\d_]{2}", text) else ""
 
 
-def clean(text):
+def clean(text: str) -> str:
     """Wiki markup as plain text, one paragraph or list item per line; headings stay as `==heading==`.
 
     >>> clean("'''Anarchism''' is a [[politics|political]] philosophy<ref>Woodcock</ref>{{sfn|Ward}} of no [[ruler]]s.")
@@ -102,7 +105,7 @@ def clean(text):
     return "\n".join(filter(None, map(_line, text.splitlines())))
 
 
-def article(title, markup):
+def article(title: str, markup: str) -> Article:
     """An article from its markup, without the sections that list sources, works and links."""
     parts = _HEADING.split(clean(markup))  # lead, then level, heading, text, level, heading, text, …
     sections, skipped = [], ""
@@ -115,7 +118,7 @@ def article(title, markup):
     return Article(title, tuple(sections))
 
 
-def read(card, file):
+def read(card: Card, file: BinaryIO) -> Corpus:
     """The corpus in an open, compressed dump; redirects and pages that are not articles are left out."""
     articles = []
     with bz2.open(file) as dump:
