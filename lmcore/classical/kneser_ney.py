@@ -139,7 +139,7 @@ class KneserNeyArrays:
         """Probability of a word after a history; see ``NgramModel.prob``. For many words, ``score`` is far faster."""
         check_fitted(self)
         words = np.array([self._ids.get(w, self._ids[UNK]) for w in (*history, word)])
-        return float(np.exp(self._score(words, np.arange(len(words)))[-1]))
+        return float(np.exp(self._score(words)[-1]))
 
     def distribution(self, history: Sequence[str] = ()) -> np.ndarray:
         """Probabilities of all words after a history, in the order of ``vocabulary_``: (V,).
@@ -181,8 +181,8 @@ class KneserNeyArrays:
     def score(self, sentences: Iterable[Sequence[str]]) -> np.ndarray:
         """Natural log-probabilities of all words of all sentences, ends included, in one flat array."""
         check_fitted(self)
-        words, place = self._flatten([check_sentence(sentence) for sentence in sentences])
-        return self._score(words, place)[words != self._ids[BOS]]
+        words, _ = self._flatten([check_sentence(sentence) for sentence in sentences])
+        return self._score(words)[words != self._ids[BOS]]
 
     def _flatten(self, sentences: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
         """Write all sentences with their marks as one array of word numbers; return it and each word's place."""
@@ -228,12 +228,14 @@ class KneserNeyArrays:
                 self._logprob.append(np.log(lower))
                 self._log_rest.append(np.log(rest))
 
-    def _score(self, words: np.ndarray, place: np.ndarray) -> np.ndarray:
-        """Log-probability of each word: that of the longest n-gram seen, times the rests on the way down to it."""
+    def _score(self, words: np.ndarray) -> np.ndarray:
+        """Log-probability of each word: that of the longest n-gram seen, times the rests on the way down to it.
+
+        Sentences may follow each other: no n-gram that was counted reaches over an end mark.
+        """
         numbers, logprob = words, self._logprob[0][words]
         for m in range(1, self.order):
             history = np.concatenate([[-1], numbers[:-1]])
-            history[place < m] = -1
             seen_before = history >= 0
             keys = history * len(self._ids) + words
             where = _search(self._keys[m], keys)

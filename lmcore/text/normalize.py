@@ -32,7 +32,7 @@ def normalize(text: str, *, form: str = "NFC", straighten_quotes: bool = False, 
     if form not in FORMS:
         raise ValueError(f"form is {form!r}; allowed are {', '.join(FORMS)}")
     text = unicodedata.normalize(form, text)
-    if lowercase:  # and once more the form: a capital İ lowers to two characters
+    if lowercase:  # and once more the form: J̌ has no composed capital, but ǰ is one character
         text = unicodedata.normalize(form, text.lower())
     if straighten_quotes:
         text = text.translate(STRAIGHT)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nltk.lm import MLE, KneserNeyInterpolated, Lidstone
+from scipy.optimize import minimize
 
 from lmcore.classical.kneser_ney import KneserNey, KneserNeyArrays, resolve_discounts
 from lmcore.classical.ngram import AddK, Interpolated, MaximumLikelihood
@@ -187,6 +188,20 @@ def test_each_round_of_em_helps(sentences, heldout):
         after = model.fit_weights(heldout, rounds=1).score(heldout).sum()
         assert after >= before - 1e-9
         before = after
+
+
+def test_em_finds_the_weights_that_scipy_finds():
+    sentences, heldout = random_sentences(6, n=97), random_sentences(7)
+    model = Interpolated(3).fit(sentences).fit_weights(heldout, rounds=2000)
+
+    def loss(weights):
+        model.weights = list(weights)
+        return -model.score(heldout).mean()
+
+    found, at_found = list(model.weights), loss(model.weights)
+    best = minimize(loss, [0.5] * 3, method="L-BFGS-B", bounds=[(1e-6, 1 - 1e-6)] * 3)
+    assert at_found == pytest.approx(best.fun, abs=1e-7)
+    assert found == pytest.approx(best.x, abs=0.01)
 
 
 def test_em_finds_the_best_weight():

@@ -13,6 +13,7 @@ def test_by_hand():
     assert normalize("ﬁ x²") == "ﬁ x²"
     assert normalize("“It’s”", straighten_quotes=True) == '"It\'s"'
     assert normalize("ÉCOLE", lowercase=True) == "école"
+    assert normalize("J\u030c", lowercase=True) == "\u01f0"  # composed only as a small letter
 
 
 @given(st.text(), st.sampled_from(FORMS))
