@@ -22,7 +22,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
 
+from lmcore.checking import load
+
 CHAPTERS = Path(__file__).resolve().parent
+citations = load(CHAPTERS / "citations.py")
 CELL_TIMEOUT = 300  # seconds; a chapter has a minute, so whoever waits this long hangs
 
 
@@ -42,8 +45,11 @@ def notebook_path(text: Path) -> Path:
 
 
 def read_text(text: Path) -> nbformat.NotebookNode:
-    """Read a text as a notebook without outputs, with cell ids that depend on the cells' sources only."""
+    """Read a text as a notebook without outputs: citations written out, cell ids that depend on the sources only."""
     notebook = jupytext.read(text)
+    prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    for cell, source in zip(prose, citations.resolve([cell.source for cell in prose], text.name), strict=True):
+        cell.source = source
     seen: dict[str, int] = {}
     for cell in notebook.cells:
         digest = hashlib.sha256(f"{cell.cell_type}:{cell.source}".encode()).hexdigest()[:10]

@@ -3,7 +3,7 @@
 * a chapter's title gets its number, and below it a line with reading time, run time, memory and the notebook;
 * a paragraph that begins with **Figure N.M.** becomes the caption of the image of the cell above it;
 * `{chapters}` lists the written chapters by parts, from the table of contents and the notebooks;
-* references are printed as author, title, venue and year, in lists that a screen reader understands;
+* `{bibliography}` lists the works that the chapters cite, as `chapters/citations.py` writes them;
 * links to the repository, Colab, Binder and a JupyterHub appear once the repository's address is set;
 * MathJax is loaded only by pages that have formulas;
 * every page describes itself to search engines, and `/` leads to the landing page.
@@ -12,24 +12,18 @@
 import json
 import re
 import zlib
-from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
 import yaml
 from docutils import nodes
-from pybtex.plugin import register_plugin
-from pybtex.style.formatting.plain import Style as PlainStyle
-from pybtex.style.labels import BaseLabelStyle
-from pybtex.style.template import field as bibtex_field
-from pybtex.style.template import sentence
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
-from sphinxcontrib.bibtex.plugin import register_plugin as register_reference_style
-from sphinxcontrib.bibtex.style.referencing import BracketStyle
-from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
 
+from lmcore.checking import load
+
+citations = load(Path(__file__).resolve().parents[2] / "chapters" / "citations.py")
 logger = logging.getLogger(__name__)
 
 CHAPTER = re.compile(r"chapters/(?P<number>\d\d|[A-Z])_")
@@ -211,68 +205,21 @@ class ChapterList(SphinxDirective):
         return nodes.row("", *[nodes.entry("", nodes.paragraph("", "", cell)) for cell in cells])
 
 
-# --- References ------------------------------------------------------------------------------------------------------
+# --- The bibliography ------------------------------------------------------------------------------------------------
 
 
-class KeyLabels(BaseLabelStyle):
-    """Label a work with its key: never shown, and the same in every chapter."""
+class Bibliography(SphinxDirective):
+    """`{bibliography}`: every work that a chapter cites, written as in the chapters."""
 
-    def format_labels(self, sorted_entries):
-        """Yield the entries' keys."""
-        return (entry.key for entry in sorted_entries)
-
-
-class ReferenceStyle(PlainStyle):
-    """Author, title, venue, year, ordered by author, with titles spelled as they were printed."""
-
-    default_label_style = KeyLabels
-
-    def format_title(self, e, which_field, as_sentence=True):
-        """Leave the title's capitals alone."""
-        title = bibtex_field(which_field)
-        return sentence[title] if as_sentence else title
-
-
-def round_brackets() -> BracketStyle:
-    """Round brackets, semicolons between works."""
-    return BracketStyle(left="(", right=")", sep="; ")
-
-
-@dataclass
-class RoundAuthorYear(AuthorYearReferenceStyle):
-    """(Shannon, 1948) and Shannon (1948)."""
-
-    bracket_parenthetical: BracketStyle = field(default_factory=round_brackets)
-    bracket_textual: BracketStyle = field(default_factory=round_brackets)
-    bracket_author: BracketStyle = field(default_factory=round_brackets)
-    bracket_label: BracketStyle = field(default_factory=round_brackets)
-    bracket_year: BracketStyle = field(default_factory=round_brackets)
-
-
-def visit_citation(translator, node):
-    """Open a list item: docutils would give it roles that the standard for accessibility has withdrawn."""
-    if not isinstance(node.previous_sibling(), nodes.citation):
-        translator.body.append('<ul class="lm-references">\n')
-    translator.body.append(translator.starttag(node, "li"))
-
-
-def depart_citation(translator, node):
-    """Close the item, and the list after its last item."""
-    translator.body.append("</li>\n")
-    if not isinstance(node.next_node(descend=False, siblings=True), nodes.citation):
-        translator.body.append("</ul>\n")
-
-
-def visit_label(translator, node):
-    """Show no label before a reference: author and year are its name."""
-    if isinstance(node.parent, nodes.citation):
-        raise nodes.SkipNode
-    type(translator).visit_label(translator, node)
-
-
-def depart_label(translator, node):
-    """Leave other labels, those of footnotes, as they are."""
-    type(translator).depart_label(translator, node)
+    def run(self):
+        """Read which works the chapters' texts cite: the notebooks hold the finished citations."""
+        folder = Path(self.env.srcdir) / "chapters" / "text"
+        references = Path(self.env.srcdir) / "book" / "references.bib"
+        texts = sorted(folder.glob("*.md"))
+        for path in (folder, references, *texts):
+            self.env.note_dependency(str(path))
+        keys = set().union(*[citations.cited(path.read_text(encoding="utf-8")) for path in texts])
+        return self.parse_text_to_nodes(citations.listed(citations.select(keys, "chapters/text", references)))
 
 
 # --- The whole site --------------------------------------------------------------------------------------------------
@@ -353,9 +300,10 @@ def remove_stale_pages(app, exception):
 
 
 def look() -> int:
-    """A number for this file, the style and the templates: Sphinx builds every page again when it changes."""
+    """A number for the code, the style and the templates: Sphinx builds every page again when it changes."""
     book = Path(__file__).resolve().parents[1]
     files = [path for name in ("_ext", "_static", "_templates") for path in sorted((book / name).glob("*.*"))]
+    files.append(Path(citations.__file__))
     return zlib.crc32(b"".join(path.read_bytes() for path in files))
 
 
@@ -364,12 +312,9 @@ def setup(app):
     app.add_config_value("comments_config", {}, "")  # Jupyter Book sets it for an extension that is not loaded
     app.add_transform(Chapters)
     app.add_directive("chapters", ChapterList)
+    app.add_directive("bibliography", Bibliography)
     app.add_node(figure_with_caption, html=(visit_figure, depart_figure))
     app.add_node(figure_caption, html=(visit_caption, depart_caption))
-    app.add_node(nodes.citation, override=True, html=(visit_citation, depart_citation))
-    app.add_node(nodes.label, override=True, html=(visit_label, depart_label))
-    register_plugin("pybtex.style.formatting", "lmbook", ReferenceStyle, force=True)
-    register_reference_style("sphinxcontrib.bibtex.style.referencing", "author_year_round", RoundAuthorYear, force=True)
     app.connect("config-inited", show_repository_links)
     app.connect("html-page-context", describe_page)
     app.connect("html-page-context", leave_out_unused_mathjax, priority=900)
