@@ -29,9 +29,7 @@ def build_seconds() -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         shutil.copytree(ROOT / "book", copy / "book", ignore=shutil.ignore_patterns("_build", "__pycache__"))
-        (copy / "chapters").mkdir()
-        for notebook in (ROOT / "chapters").glob("*.ipynb"):
-            shutil.copy(notebook, copy / "chapters")
+        shutil.copytree(ROOT / "chapters", copy / "chapters", ignore=shutil.ignore_patterns("__pycache__"))
         seconds = []
         for _ in range(2):
             start = time.perf_counter()
