@@ -93,6 +93,7 @@ def execute(text: Path) -> nbformat.NotebookNode:
             timeout=CELL_TIMEOUT,
             kernel_name="python3",
             record_timing=False,
+            coalesce_streams=True,
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
             resources={"metadata": {"path": str(CHAPTERS)}},
             on_cell_executed=lambda **_: progress.update(),

@@ -35,7 +35,8 @@ def averages_probabilities(logprobs):
 
 @mutant("perplexity", rejected_with="Stay with the logarithms")
 def multiplies_probabilities(logprobs):
-    return np.prod(np.exp(logprobs)) ** (-1 / len(logprobs))
+    with np.errstate(divide="ignore"):
+        return np.prod(np.exp(logprobs)) ** (-1 / len(logprobs))
 
 
 @mutant("bits_per_character", rejected_with="no end mark")

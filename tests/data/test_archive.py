@@ -217,7 +217,7 @@ def test_member_that_is_missing_or_ambiguous(tiny, member, count):
 
 
 def test_cache_folder_without_the_variable_is_the_users(monkeypatch):
-    monkeypatch.delenv("LMCORE_CACHE")
+    monkeypatch.delenv("LMCORE_CACHE", raising=False)
     assert data.cache_folder().is_absolute()
     assert data.cache_folder().name in ("lmcore", "Cache")
     monkeypatch.setenv("LMCORE_CACHE", "here")
