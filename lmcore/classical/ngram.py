@@ -1,12 +1,12 @@
-"""N-gram language models with dictionaries: maximum likelihood, add-k, interpolation.
+"""N-gram language models with dictionaries, and the two simplest estimators: maximum likelihood and add-k.
 
-All have one form, and this file is built on it. With h the last words seen and h′ the same without its first word,
+All estimators have one form, and this file is built on it. With h the last words seen and h′ the same without its first word,
 
     p(w | h) = own(w, h) + rest(h) · p(w | h′),
 
 so two numbers tell an estimator apart: what it says itself (``own``) and how much it leaves to a shorter history
-(``rest``). Below the empty history stands the uniform distribution over the vocabulary. Kneser–Ney smoothing has the
-same form and a file of its own, ``lmcore.classical.kneser_ney``, with a version that is fast.
+(``rest``). Below the empty history stands the uniform distribution over the vocabulary. Two more estimators have files
+of their own: ``interpolation``, and ``kneser_ney`` with a version that is fast.
 """
 
 from abc import ABC, abstractmethod
@@ -66,6 +66,28 @@ class NgramModel(ABC):
         self.vocabulary_ = sorted({*known, UNK, EOS})
         self._known = frozenset(self.vocabulary_)
         self.counts_ = self._count(sentences)
+        return self._divide()
+
+    def share_counts(self, counted: "NgramModel") -> "NgramModel":
+        """Take over the counts of a fitted model instead of counting again: same text, another way to smooth.
+
+        Raises:
+            ValueError: the other model has another order or min_count, or was not fitted.
+
+        >>> counted = MaximumLikelihood(2).fit(["a b".split(), "a a".split()])
+        >>> AddK(2, k=1).share_counts(counted).prob("b", ["a"]) == 2 / 7
+        True
+        """
+        check_fitted(counted)
+        for name in ("order", "min_count"):
+            ours, theirs = getattr(self, name), getattr(counted, name)
+            if ours != theirs:
+                raise ValueError(f"{name} is {ours} here and {theirs} in the fitted model; they must be equal")
+        self.vocabulary_, self._known, self.counts_ = counted.vocabulary_, counted._known, counted.counts_
+        return self._divide()
+
+    def _divide(self) -> "NgramModel":
+        """Compute from the counts what the estimator needs."""
         self._used = self._counts_to_use()
         self._total = {h: sum(followers.values()) for level in self._used for h, followers in level.items()}
         self._prepare()
@@ -271,76 +293,3 @@ class AddK(NgramModel):
 
     def _shorter(self, history: History) -> None:
         return None
-
-
-class Interpolated(NgramModel):
-    """Jelinek–Mercer smoothing: mix the relative frequencies of all orders.
-
-    p(w | h) = λₘ c(h w) / c(h) + (1 − λₘ) p(w | h′), with one weight λₘ for each length m of the history; a history
-    never seen leaves everything to the shorter one.
-
-    Args:
-        weights: λ₀ … λ₍order₋₁₎, each in [0, 1], for histories of 0, 1, … words; None: ½ each. See ``fit_weights``.
-    Source: Jelinek and Mercer 1980.  Differs: their weights depend also on how often the history was seen.
-
-    >>> model = Interpolated(2).fit(["a b".split(), "a a".split()])
-    >>> round(model.prob("b", ["a"]), 4)   # 1/2 · 1/3 + 1/4 · 1/6 + 1/4 · 1/4
-    0.2708
-    """
-
-    def __init__(self, order: int, *, weights: Sequence[float] | None = None, min_count: int = 1):
-        super().__init__(order, min_count=min_count)
-        self.weights = [0.5] * order if weights is None else list(weights)
-        if len(self.weights) != order or not all(0 <= weight <= 1 for weight in self.weights):
-            raise ValueError(f"weights must be {order} numbers in [0, 1], got {self.weights}")
-
-    def fit_weights(self, heldout: Iterable[Sequence[str]], *, rounds: int = 20) -> "Interpolated":
-        """Choose the weights that make a held-out text most probable, by expectation–maximisation.
-
-        On the training text itself the best weights are useless: all on the longest history, which has seen everything.
-
-        Args:
-            heldout: sentences that were not counted.
-            rounds: how often to repeat; each makes the held-out text at least as probable as the one before.
-        Cost: O(rounds · order · words).
-        """
-        check_fitted(self)
-        frequencies = np.array(
-            [self._frequencies(word, history) for sentence in heldout for history, word in self._events(sentence)]
-        )  # (words, order): relative frequency after the last 0, 1, … words; NaN if these were never seen
-        if not frequencies.size:
-            raise ValueError("heldout is empty: there is nothing to fit the weights to")
-        for _ in range(rounds):
-            self.weights = self._em_round(frequencies)
-        return self
-
-    def _frequencies(self, word: str, history: History) -> list[float]:
-        """Relative frequency of a word after the last 0, 1, … words of a history; NaN if these were never seen."""
-        shorter = [history[len(history) - m :] for m in range(self.order)]
-        return [self._frequency(word, h) if h in self._total else np.nan for h in shorter]
-
-    def _em_round(self, frequencies: np.ndarray) -> list[float]:
-        """Return new weights: of the probability that reached a rung, the share that the rung itself gave."""
-        seen = ~np.isnan(frequencies)
-        lam = np.where(seen, self.weights, 0.0)
-        own = lam * np.nan_to_num(frequencies)
-        below = np.empty_like(own)  # probability from the shorter histories
-        prob = np.full(len(own), 1 / len(self.vocabulary_))
-        for m in range(self.order):
-            below[:, m] = prob
-            prob = own[:, m] + (1 - lam[:, m]) * prob
-        reached = np.ones(len(own))  # posterior probability that the word came from this rung or one below
-        weights = [0.0] * self.order
-        for m in reversed(range(self.order)):
-            total = own[:, m] + (1 - lam[:, m]) * below[:, m]
-            stopped = reached * own[:, m] / total
-            asked = reached[seen[:, m]].sum()
-            weights[m] = float(stopped.sum() / asked) if asked else self.weights[m]
-            reached = reached - stopped
-        return weights
-
-    def _estimate(self, word: str, history: History) -> tuple[float, float]:
-        if history not in self._total:
-            return 0.0, 1.0
-        weight = self.weights[len(history)]
-        return weight * self._frequency(word, history), 1 - weight

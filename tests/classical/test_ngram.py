@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from nltk.lm import MLE, KneserNeyInterpolated, Lidstone
 from scipy.optimize import minimize
 
+from lmcore.classical.interpolation import Interpolated
 from lmcore.classical.kneser_ney import KneserNey, KneserNeyArrays, resolve_discounts
-from lmcore.classical.ngram import AddK, Interpolated, MaximumLikelihood
+from lmcore.classical.ngram import AddK, MaximumLikelihood
 from lmcore.text.vocab import BOS, EOS, UNK
 
 TOY = [s.split() for s in ("the cat sat", "the cat ran", "the dog sat", "a cat slept")]
@@ -99,6 +100,20 @@ def test_explain_is_the_probability_taken_apart():
     assert steps[0][1:] == (0.0, 1.0, 0.0)  # never seen: leaves everything
     assert sum(step.contribution for step in steps) == pytest.approx(model.prob("cat", ["saw", "the"]))
     assert steps[-1].own == pytest.approx(1 / 9)
+
+
+@pytest.mark.parametrize("kind", [MaximumLikelihood, AddK, Interpolated, KneserNey])
+def test_shared_counts_are_as_good_as_own(kind):
+    sentences = random_sentences(9)
+    counted = AddK(3, min_count=2).fit(sentences)
+    own, shared = kind(3, min_count=2).fit(sentences), kind(3, min_count=2).share_counts(counted)
+    np.testing.assert_array_equal(own.score(sentences), shared.score(sentences))
+    with pytest.raises(ValueError, match="order is 2 here and 3 in the fitted model"):
+        kind(2, min_count=2).share_counts(counted)
+    with pytest.raises(ValueError, match="min_count is 1 here and 2 in the fitted model"):
+        kind(3).share_counts(counted)
+    with pytest.raises(ValueError, match="has counted nothing yet"):
+        kind(3).share_counts(AddK(3))
 
 
 def test_rare_words_become_unknown():
