@@ -1,6 +1,7 @@
 """N-gram language models with dictionaries, and the two simplest estimators: maximum likelihood and add-k.
 
-All estimators have one form, and this file is built on it. With h the last words seen and h′ the same without its first word,
+All estimators have one form, and this file is built on it. With h the last words seen and h′ the same without its
+first word,
 
     p(w | h) = own(w, h) + rest(h) · p(w | h′),
 
