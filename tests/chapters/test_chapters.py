@@ -61,6 +61,7 @@ def test_cells_can_be_read(notebook):
     lines = [[ln for ln in cell.source.splitlines() if ln.strip()] for cell in code_cells(notebook)]
     assert max(map(len, lines)) <= 30
     assert 18 <= len(lines) <= 42
+    assert max(len(line) for cell in lines for line in cell) <= 112
 
 
 def test_claims_are_asserted(notebook):
