@@ -14,7 +14,7 @@ from itertools import chain
 
 import numpy as np
 
-from lmcore.classical.ngram import History, Level, NgramModel, check_fitted, check_sentence
+from lmcore.classical.ngram import History, Level, NgramModel, check_fitted, check_sentence, read_sentences
 from lmcore.text.vocab import BOS, EOS, UNK
 
 
@@ -123,12 +123,7 @@ class KneserNeyArrays:
 
     def fit(self, sentences: Iterable[Sequence[str]]) -> "KneserNeyArrays":
         """Count, discount and interpolate; arguments and errors as ``NgramModel.fit``."""
-        sentences = [check_sentence(sentence) for sentence in sentences]
-        if not sentences:
-            raise ValueError("sentences is empty: there is nothing to count")
-        frequency = Counter(chain.from_iterable(sentences))
-        known = (word for word, count in frequency.items() if count >= self.min_count)
-        self.vocabulary_ = sorted({*known, UNK, EOS})
+        sentences, self.vocabulary_ = read_sentences(sentences, self.min_count)
         self._ids = {word: number for number, word in enumerate([*self.vocabulary_, BOS])}
         counts, shorter = self._count(*self._flatten(sentences))
         self.discounts_ = resolve_discounts(self.discount, [Counter(level.tolist()) for level in counts])

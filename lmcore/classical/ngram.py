@@ -13,6 +13,7 @@ of their own: ``interpolation``, and ``kneser_ney`` with a version that is fast.
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -59,12 +60,7 @@ class NgramModel(ABC):
             TypeError: a sentence is a string.   ValueError: no sentence at all.
         Cost: O(order · words) time and memory.
         """
-        sentences = [check_sentence(sentence) for sentence in sentences]
-        if not sentences:
-            raise ValueError("sentences is empty: there is nothing to count")
-        frequency = Counter(word for sentence in sentences for word in sentence)
-        known = (word for word, count in frequency.items() if count >= self.min_count)
-        self.vocabulary_ = sorted({*known, UNK, EOS})
+        sentences, self.vocabulary_ = read_sentences(sentences, self.min_count)
         self._known = frozenset(self.vocabulary_)
         self.counts_ = self._count(sentences)
         return self._divide()
@@ -242,6 +238,16 @@ def check_fitted(model: object) -> None:
     """Say what to do if ``fit`` was not called."""
     if not hasattr(model, "vocabulary_"):
         raise ValueError(f"this {type(model).__name__} has counted nothing yet: call fit(sentences) first")
+
+
+def read_sentences(sentences: Iterable[Sequence[str]], min_count: int) -> tuple[list[Sequence[str]], list[str]]:
+    """Check a text's sentences; return them and the words that can be predicted: the frequent ones and two marks."""
+    sentences = [check_sentence(sentence) for sentence in sentences]
+    if not sentences:
+        raise ValueError("sentences is empty: there is nothing to count")
+    frequency = Counter(chain.from_iterable(sentences))
+    known = (word for word, count in frequency.items() if count >= min_count)
+    return sentences, sorted({*known, UNK, EOS})
 
 
 def check_sentence(sentence: Sequence[str]) -> Sequence[str]:

@@ -1,6 +1,5 @@
 """What a reader may expect of every chapter; that its outputs are right, pytest --nbval checks."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -8,10 +7,10 @@ import nbformat
 import pytest
 import yaml
 
+from lmcore.checking import load
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-_spec = importlib.util.spec_from_file_location("chapters_build", ROOT / "chapters" / "build.py")
-build = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(build)
+build = load(ROOT / "chapters" / "build.py")
 
 TEXTS = build.texts()
 SECTIONS = ["Check yourself", "Exercises", "Summary", "References"]
