@@ -15,8 +15,12 @@ ARROWS = {
     "classical": {"text"},
     "data": {"text"},
     "metrics": set(),
+    "models": {"nn", "optional"},
+    "nn": {"optional"},
+    "optional": set(),
     "plot": set(),
     "text": set(),
+    "train": {"optional"},
 }
 NUMPY_ONLY = {"metrics"}
 OUTSIDE = {"book", "chapters", "exercises", "tests"}
