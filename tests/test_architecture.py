@@ -13,7 +13,7 @@ ARROWS = {
     "__init__": set(),
     "checking": set(),
     "classical": {"text"},
-    "data": {"text"},
+    "data": {"optional", "text"},
     "metrics": set(),
     "models": {"nn", "optional"},
     "nn": {"optional"},

