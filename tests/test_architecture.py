@@ -19,7 +19,7 @@ ARROWS = {
     "nn": {"optional"},
     "optional": set(),
     "plot": set(),
-    "text": set(),
+    "text": {"optional"},
     "train": {"optional"},
 }
 NUMPY_ONLY = {"metrics"}
