@@ -1,8 +1,10 @@
 """Checks of the exercises on probability; the inputs are drawn anew from each seed."""
 
+from itertools import groupby
 from unittest import mock
 
 import numpy as np
+from sklearn.naive_bayes import MultinomialNB
 
 from lmcore.checking import CheckFailed, Tasks, require
 from lmcore.classical.naive_bayes import MultinomialNaiveBayes
@@ -19,7 +21,7 @@ def _same(got, expected):
 
 def _pair(got, first, second):
     """Require that an answer is a pair."""
-    pair = isinstance(got, tuple | list) and len(got) == 2
+    pair = len(got) == 2 if isinstance(got, tuple | list) else isinstance(got, np.ndarray) and got.shape[:1] == (2,)
     require(pair, f"Return two things, {first} and {second}, separated by a comma.")
     return got
 
@@ -115,6 +117,12 @@ def draw_words(student, rng):
         f"Ten times 0.1 adds up to {np.cumsum(np.full(10, 0.1))[-1]}, and u = {last} fell off the stick: you returned "
         f"{got} instead of 9. Let rounding shorten no stick.",
     )
+    got = np.asarray(student(np.array([last]), np.append(np.full(10, 0.1), 0)))
+    require(
+        _same(got, [9]),
+        f"Ten times 0.1 and then 0: u = {last} hits word 9, the last of positive length, but you returned {got}. Do "
+        "not lengthen the last piece; divide all ends by the last.",
+    )
 
 
 @tasks.add(points=2, minutes=10)
@@ -127,6 +135,8 @@ def mean_interval(student, rng):
     require(low < high, f"The lower end comes first, and they differ: got {low} and {high}.")
     require(np.isclose((low + high) / 2, mean), f"The interval should lie around the mean, {mean:.4f}.")
     half = 1.96 * s / np.sqrt(n)
+    if np.isclose((high - low) / 2, half, rtol=1e-4):  # or with 1.959964, as exact as you please
+        return
     _reject(
         (high - low) / 2,
         half,
@@ -141,8 +151,7 @@ def mean_interval(student, rng):
             (1.96 * np.sqrt(s / n), "The root is over the wrong thing: s/√n, not √(s/n)."),
         ],
     )
-    expected = mean - half, mean + half
-    require(_same((low, high), expected), f"Expected {np.round(expected, 4)} for {x.round(2)}, got {(low, high)}.")
+    raise CheckFailed(f"Expected {mean - half:.4f}, {mean + half:.4f} for {x.round(2)}, got {(low, high)}.")
 
 
 @tasks.add(points=2, minutes=10)
@@ -198,6 +207,7 @@ def error_by_chapter(student, rng):
     sums = np.array([(x - a).sum() for x in members])
     expected = np.sqrt((sums**2).sum()) / n
     means = np.array([x.mean() for x in members])
+    runs = [sum(x - a for x, _ in run) for _, run in groupby(zip(right, number, strict=True), key=lambda pair: pair[1])]
     got = student(right, number)
     _reject(
         got,
@@ -220,6 +230,10 @@ def error_by_chapter(student, rng):
             (np.abs(sums).sum() / n, "You added the sums' absolute values, as if no two chapters could cancel."),
             ((sums**2).sum() / n, "The root is missing."),
             (np.sqrt((sums**2).sum() / n), "Divide by n after the root, not under it."),
+            (
+                np.sqrt(np.square(runs).sum()) / n,
+                "groupby joins neighbours only, and the verses of a chapter lie scattered: sort by chapter first.",
+            ),
             (np.sqrt((sums**2).sum()) / 5, "You divided by the number of chapters; divide by the number of verses."),
             (
                 means.std(ddof=1) / np.sqrt(5),
@@ -269,9 +283,10 @@ def naive_bayes(student, rng):
     """A multinomial naive Bayes classifier."""
 
     def ask(*args):
-        told = "The package's classifier may check your answer, but not give it: count yourself."
+        told = "A ready-made classifier may check your answer, but not give it: count yourself."
         banned = mock.Mock(side_effect=CheckFailed(told))
-        with mock.patch.object(MultinomialNaiveBayes, "fit", banned), np.errstate(all="ignore"):
+        ours, theirs = (mock.patch.object(model, "fit", banned) for model in (MultinomialNaiveBayes, MultinomialNB))
+        with ours, theirs, np.errstate(all="ignore"):
             names, logs = _pair(student(*args), "the kinds", "the log-posteriors")
         require(list(names) == sorted(set(args[1])), f"The kinds, sorted, are {sorted(set(args[1]))}, got {names}.")
         require(np.shape(logs) == (len(args[2]), 3), f"Expected the shape {(len(args[2]), 3)}, got {np.shape(logs)}.")
@@ -339,6 +354,8 @@ def naive_bayes(student, rng):
 
     tall = 10_000 * new
     got = ask(counts, labels, tall, alpha)
+    lost = np.isneginf(got).any() and (got <= 0).all()  # no NaN: the largest was subtracted
+    require(not lost, "log p = −∞: that is the log of a probability that had become 0. Subtract the log-sum-exp.")
     require(
         np.isfinite(got).all(),
         "A long document gives numbers that are not finite: do not multiply probabilities, nor exponentiate the "
@@ -347,16 +364,22 @@ def naive_bayes(student, rng):
     require(np.allclose(got, _naive_bayes(counts, labels, tall, alpha)[-1], rtol=1e-6), "Wrong for long documents.")
 
 
+def _confidence(logits):
+    """The mean of each row's largest probability."""
+    return np.exp(_normalised(logits)).max(axis=1).mean()
+
+
 @tasks.add(points=4, minutes=20)
 def calibrate(student, rng):
     """The temperature with the least surprise, and the gap that it leaves."""
-    true_T, temperatures = rng.choice([2.5, 3.5, 4.5]), np.array([0.05, 0.3, 0.6, 1, 2.5, 3.5, 4.5, 8.5, 16.5])
-    logits = rng.normal(0, 2, size=(2000, 4)) + rng.normal(-50, 20, size=(2000, 1))  # a row's offset means nothing
-    p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
+    temperatures = np.array([0.05, 0.15, 0.6, 1, 1.5, 2.5, 4, 6, 9, 16.5])
+    rows, true_T = np.arange(2000), rng.choice([1.5, 2.5])
+    logits = rng.normal(0, 2, size=(2000, 4))
+    p = np.exp(_normalised(logits))
     truth = (p.cumsum(axis=1) < rng.random((2000, 1))).sum(axis=1).clip(max=3)
-    logits = logits * true_T  # far too sure: the right temperature undoes it
-    rows = np.arange(2000)
+    # Far too sure, and most of all in some rows: no temperature undoes that, so each measure makes its own compromise.
+    logits *= true_T * np.where(rng.random((2000, 1)) < 0.3, 6, 1)
+    logits += rng.normal(-50, 20, size=(2000, 1))  # a row's offset means nothing
 
     surprise = {T: -_normalised(logits / T)[rows, truth].mean() for T in temperatures}
     best = min(surprise, key=surprise.get)
@@ -365,7 +388,16 @@ def calibrate(student, rng):
     gap = confidence.max(axis=1).mean() - accuracy
     with np.errstate(all="ignore"):
         T, got_gap = _pair(student(logits, truth, temperatures), "the temperature", "the gap")
+        again = logits - logits.max(axis=1, keepdims=True)
+        no_offset = T if _same(T, best) else _pair(student(again, truth, temperatures), "the temperature", "the gap")[0]
+    require(
+        _same(T, best) or not _same(no_offset, best),
+        f"You have {T}, but {best} when the largest number of each row is subtracted before the call: without that, "
+        "exponentials overflow, or all become 0. Subtract it yourself.",
+    )
     by_product = min(temperatures, key=lambda T: -_normalised(logits * T)[rows, truth].mean())
+    by_gap = min(temperatures, key=lambda T: abs(_confidence(logits / T) - accuracy))
+    by_squares = min(temperatures, key=lambda T: np.square(np.exp(_normalised(logits / T)) - np.eye(4)[truth]).sum())
     for wrong, message in (
         (by_product, "You multiplied the logits by T: a temperature above 1 should flatten, so divide."),
         (
@@ -373,6 +405,12 @@ def calibrate(student, rng):
             "There the classifier is surest of its own answers and most surprised by the true kinds. Compare the mean "
             "of −log p of the true kinds, and take the smallest.",
         ),
+        (
+            by_gap,
+            "There mean confidence comes closest to the accuracy, or the squared error is smallest. The task asks for "
+            "the least mean of −log p, which punishes sure mistakes more.",
+        ),
+        (by_squares, "There the squared error is smallest; the task asks for the least mean of −log p."),
         (temperatures[-1], "There it is least sure of anything. Compare −log p of the true kinds."),
         (np.flatnonzero(temperatures == best)[0], "That is the temperature's place in the list, not the temperature."),
     ):
@@ -393,13 +431,15 @@ def calibrate(student, rng):
     require(_same(got_gap, gap), f"At T = {best} mean confidence minus accuracy is {gap:.4f}, got {got_gap}.")
 
     # Hopelessly unlikely truths: probabilities underflow, their logarithms do not.
-    wild = np.array([[0.0, -1e5, -3.0], [-2.0, 0.0, -9e4], [-1e5, -9.9e4, 0.0]])
-    answers = np.array([1, 0, 2])
-    surprise = {T: -_normalised(wild / T)[np.arange(3), answers].mean() for T in (0.05, 5.0, 50.0)}
+    # Seven right answers by a small margin lure whoever takes all those truths for equally unlikely.
+    wild = np.array([[0.0, -1e5, -3.0], [-2.0, 0.0, -9e4], [-1e5, -9.9e4, 0.0]] + 7 * [[0.0, -3.0, -4.0]])
+    answers = np.array([1, 2, 0] + 7 * [0])
+    surprise = {T: -_normalised(wild / T)[np.arange(10), answers].mean() for T in (0.05, 5.0, 50.0)}
     with np.errstate(all="ignore"):
         T, _ = student(wild, answers, np.array([0.05, 5.0, 50.0]))
     require(
         _same(T, min(surprise, key=surprise.get)),
         f"With logits down to −10⁵ you chose T = {T}, but 50 is less surprised by far. A probability that is 0 in "
-        "floating point has −log p = ∞ and hides the comparison: compute log p as z − logsumexp(z).",
+        "floating point has −log p = ∞ and hides the comparison, and a small number added to it makes all such "
+        "mistakes cost the same: compute log p as z − logsumexp(z).",
     )

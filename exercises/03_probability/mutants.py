@@ -1,6 +1,9 @@
 """Plausible wrong answers to the exercises on probability, each with the message that must reject it."""
 
+from itertools import groupby
+
 import numpy as np
+from sklearn.naive_bayes import MultinomialNB
 
 from lmcore.checking import mutant
 from lmcore.classical.naive_bayes import MultinomialNaiveBayes
@@ -89,6 +92,18 @@ def searches_from_the_left(u, p):
 @mutant("draw_words", rejected_with="fell off the stick")
 def trusts_the_last_end(u, p):
     return np.searchsorted(np.cumsum(p), u, side="right")
+
+
+@mutant("draw_words", rejected_with="Do not lengthen the last piece")
+def clips_to_the_last_word(u, p):
+    return np.searchsorted(np.cumsum(p), u, side="right").clip(max=len(p) - 1)
+
+
+@mutant("draw_words", rejected_with="Do not lengthen the last piece")
+def sets_the_last_end_to_one(u, p):
+    ends = np.cumsum(p)
+    ends[-1] = 1
+    return np.searchsorted(ends, u, side="right")
 
 
 def _around(x, half):
@@ -224,6 +239,13 @@ def divides_under_the_root(right, chapter):
     return np.sqrt((_sums(right, chapter) ** 2).sum() / len(right))
 
 
+@mutant("error_by_chapter", rejected_with="groupby joins neighbours only")
+def groups_without_sorting(right, chapter):
+    a, pairs = right.mean(), zip(chapter, right, strict=True)
+    sums = [sum(x - a for _, x in run) for _, run in groupby(pairs, key=lambda pair: pair[0])]
+    return np.sqrt(np.square(sums).sum()) / len(right)
+
+
 @mutant("error_by_chapter", rejected_with="The root is missing")
 def forgets_to_take_the_root(right, chapter):
     return (_sums(right, chapter) ** 2).sum() / len(right)
@@ -342,6 +364,12 @@ def exponentiates_too_early(counts, labels, new_counts, alpha):
     return kinds, joint - np.log(np.exp(joint).sum(axis=1, keepdims=True))
 
 
+@mutant("naive_bayes", rejected_with="a probability that had become 0")
+def takes_the_logarithm_of_a_softmax(counts, labels, new_counts, alpha):
+    kinds, logs = _classify(counts, labels, new_counts, alpha)
+    return kinds, np.log(np.exp(logs))
+
+
 @mutant("naive_bayes", rejected_with="The kinds, sorted, are")
 def keeps_the_order_of_appearance(counts, labels, new_counts, alpha):
     kinds, logs = _classify(counts, labels, new_counts, alpha)
@@ -352,6 +380,12 @@ def keeps_the_order_of_appearance(counts, labels, new_counts, alpha):
 @mutant("naive_bayes", rejected_with="count yourself")
 def asks_the_package(counts, labels, new_counts, alpha):
     model = MultinomialNaiveBayes(alpha=alpha).fit(counts, labels)
+    return model.classes_, model.predict_log_proba(new_counts)
+
+
+@mutant("naive_bayes", rejected_with="count yourself")
+def asks_scikit_learn(counts, labels, new_counts, alpha):
+    model = MultinomialNB(alpha=alpha).fit(counts, labels)
     return model.classes_, model.predict_log_proba(new_counts)
 
 
@@ -427,5 +461,36 @@ def takes_the_confidence_in_the_truth(logits, truth, temperatures):
 def takes_logarithms_of_probabilities(logits, truth, temperatures):
     def surprise(T):
         return -np.log(np.exp(_normalise(logits / T)))[np.arange(len(truth)), truth].mean()
+
+    return _calibrate(logits, truth, temperatures, surprise=surprise)
+
+
+@mutant("calibrate", rejected_with="makes all such mistakes cost the same")
+def adds_a_small_number(logits, truth, temperatures):
+    def surprise(T):
+        return -np.log(np.exp(_normalise(logits / T))[np.arange(len(truth)), truth] + 1e-12).mean()
+
+    return _calibrate(logits, truth, temperatures, surprise=surprise)
+
+
+@mutant("calibrate", rejected_with="There mean confidence comes closest to the accuracy")
+def closes_the_gap(logits, truth, temperatures):
+    accuracy = (logits.argmax(axis=1) == truth).mean()
+    return _calibrate(logits, truth, temperatures, surprise=lambda T: abs(_confidence(logits / T) - accuracy))
+
+
+@mutant("calibrate", rejected_with="the squared error is smallest")
+def takes_the_squared_error(logits, truth, temperatures):
+    true = np.eye(logits.shape[1])[truth]
+    return _calibrate(
+        logits, truth, temperatures, surprise=lambda T: np.square(np.exp(_normalise(logits / T)) - true).sum()
+    )
+
+
+@mutant("calibrate", rejected_with="Subtract it yourself")
+def exponentiates_the_logits_as_they_are(logits, truth, temperatures):
+    def surprise(T):
+        p = np.exp(logits / T) / np.exp(logits / T).sum(axis=1, keepdims=True)
+        return -np.log(p[np.arange(len(truth)), truth]).mean()
 
     return _calibrate(logits, truth, temperatures, surprise=surprise)
