@@ -1,6 +1,7 @@
 """How surprised is a model by a text? One quantity, the mean negative log-probability, in the units people quote.
 
 Every function takes natural log-probabilities, one per token, from any model: an n-gram table or a Transformer.
+For the cross-entropy of two *distributions*, and for entropy and divergence, see ``lmcore.metrics.information``.
 """
 
 import math
@@ -35,6 +36,7 @@ def cross_entropy(logprobs: ArrayLike) -> float:
     Raises:
         ValueError: no token, a NaN, or a value above zero.
     Source: Shannon 1948, section 7; here the text stands for the source's distribution.
+    Differs: ``lmcore.metrics.information.cross_entropy`` takes two distributions instead of a text and a model.
 
     >>> round(cross_entropy(np.log([1/2, 1/8])), 4) == round(2 * math.log(2), 4)   # (1 + 3) / 2 bits
     True
