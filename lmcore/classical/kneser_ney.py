@@ -33,10 +33,12 @@ def resolve_discounts(discount: float | Sequence[float] | None, counts_of_counts
         discount: as for ``KneserNey``.
         counts_of_counts: per order, how many n-grams have the count 1, 2, 3, 4.
     Returns:
-        (order, 3)
+        (order, 3), all above zero unless given as zero.
     Source: Chen and Goodman 1996; Dᵢ = i − (i + 1) Y nᵢ₊₁ / nᵢ with Y = n₁ / (n₁ + 2 n₂). Where a text is too small to
-        have n-grams of each of these counts, ½, 1 and 1½ are used instead.
+        have n-grams of each of these counts, or where an estimate is not above zero, which would leave nothing for
+        unseen words, ½, 1 and 1½ are used instead.
     """
+    usual = np.array([0.5, 1.0, 1.5])
     if discount is not None:
         per_order = np.broadcast_to(np.asarray(discount, dtype=float), len(counts_of_counts))
         return np.repeat(per_order[:, None], 3, axis=1)
@@ -44,11 +46,11 @@ def resolve_discounts(discount: float | Sequence[float] | None, counts_of_counts
     for counts in counts_of_counts:
         n1, n2, n3, n4 = (counts[i] for i in (1, 2, 3, 4))
         if not min(n1, n2, n3, n4):
-            rows.append([0.5, 1.0, 1.5])
+            rows.append(usual)
             continue
         y = n1 / (n1 + 2 * n2)
-        found = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-        rows.append(np.clip(found, 0, [1, 2, 3]))
+        found = np.array([1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
+        rows.append(np.where(found > 0, found, usual))
     return np.array(rows)
 
 

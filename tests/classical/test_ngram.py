@@ -89,6 +89,9 @@ def test_discounts_by_hand():
     expected = [1 - 2 * y * 4 / 10, 2 - 3 * y * 3 / 4, 3 - 4 * y * 2 / 3]
     assert resolve_discounts(None, [counts])[0] == pytest.approx(expected)
     assert resolve_discounts(None, [Counter({1: 3})])[0] == pytest.approx([0.5, 1.0, 1.5])
+    # Y = 1/3: D₁ = 1 − 2/3, D₂ = 2 − 2/10, but D₃ = 3 − 40/6 is below zero and would leave nothing to unseen words
+    rough = Counter({1: 10, 2: 10, 3: 2, 4: 10})
+    assert resolve_discounts(None, [rough])[0] == pytest.approx([1 / 3, 1.8, 1.5])
     assert resolve_discounts(0.4, [counts, counts]) == pytest.approx(np.full((2, 3), 0.4))
     assert resolve_discounts((0, 0.5), [counts, counts]) == pytest.approx(np.array([[0] * 3, [0.5] * 3]))
 
