@@ -227,6 +227,27 @@ class TestKilled:
             assert same == (part == "nothing"), part
 
 
+def test_the_best_weights_survive_a_kill(tmp_path):
+    """The best evaluation was before the kill; a resumed run that finds none better gives those weights back."""
+    best = []
+
+    def first(model):
+        best.append(model.weight.clone())
+        return 1.0
+
+    def stop(model, batch):
+        if trainer.step == 5:
+            raise KeyboardInterrupt
+        return squared(model, batch)
+
+    trainer = make(8, loss=stop, evaluate=first, evaluate_every=4, checkpoint_every=4, path=tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    again = make(8, evaluate=lambda model: 2.0, evaluate_every=4, path=tmp_path / "run")
+    assert again.run().evaluations == [(4, 1.0), (8, 2.0)]
+    assert torch.equal(again.model.weight, best[0])
+
+
 class TestLongerRun:
     def test_a_finished_run_can_be_prolonged(self, tmp_path):
         make(12, path=tmp_path / "run").run()
