@@ -16,7 +16,10 @@ def _same(got, expected):
 
 def _pair(got, first, second):
     """Require that an answer is a pair."""
-    require(isinstance(got, tuple) and len(got) == 2, f"Return two things, {first} and {second}, separated by a comma.")
+    require(
+        isinstance(got, tuple | list) and len(got) == 2,
+        f"Return two things, {first} and {second}, separated by a comma.",
+    )
     return got
 
 
@@ -73,6 +76,10 @@ def _say_what_is_wrong(got, X, weights, biases):
         ({"activation": np.tanh}, "That is tanh; the ReLU is max(z, 0)."),
     ):
         require(not _same(got, _forward(X, weights, biases, **wrong)), message)
+    without = _forward(X, weights, [*biases[:-1], 0 * biases[-1]])
+    require(
+        not _same(got, without), "You left out the bias of the last layer: it has no activation, but it has a bias."
+    )
     late = _late_bias(X, weights, biases)
     require(not _same(got, late), "The bias belongs inside the ReLU: max(Wx + b, 0).")
 
@@ -187,6 +194,10 @@ def gradient_check(student, rng):
     expected = exact + a * h**2  # what the central formula gives
     got, _ = _pair(student(f, w, exact, h), "the differences", "the verdict")
     require(np.shape(got) == w.shape, f"One difference per weight: shape {w.shape}, got {np.shape(got)}.")
+    require(
+        not _same(got, exact),
+        f"These are the slopes themselves, not the differences for h = {h}: use the h that you are given.",
+    )
     require(not _same(got, 2 * expected), "You divided by h: between w − h and w + h lie 2h.")
     require(not _same(got, -expected), "The sign: f(w + h) − f(w − h), not the other way round.")
     for s in (h, -h):
@@ -228,6 +239,11 @@ def _verdicts(student, rng, a, w):
         not ask(1, exact[::-1, ::-1]),
         "You compared the norms only: a gradient with its numbers in wrong places has the same norm.",
     )
+    little = exact * (1 + 1e-5 * rng.choice([-1, 1], size=w.shape))
+    require(
+        not ask(1, little),
+        "You accept a gradient that is wrong by one part in 100,000: its relative error is about 5e-6, above 1e-6.",
+    )
     require(
         ask(1e6, 1e6 * exact) and not ask(1e-9, 0.5e-9 * exact),
         "Your verdict changes with the unit of the loss: compare the relative error, not the absolute one.",
@@ -240,6 +256,24 @@ def _verdicts(student, rng, a, w):
         "You reject a right gradient with zeros in it. Divide norms of whole arrays, not number by number, and let "
         "0 agree with 0.",
     )
+    _whole_norm(student, rng)
+
+
+def _whole_norm(student, rng):
+    """Require the root of the sum of squares: one number of 400 is off, by little and then by more."""
+    a, w = rng.uniform(1, 2, size=(20, 20)), rng.uniform(1, 2, size=(20, 20))
+    exact = 3 * a * w**2
+    place, size = tuple(rng.integers(20, size=2)), np.sqrt((exact**2).mean())
+    for off, right in ((2e-5, True), (1e-4, False)):  # relative errors of about 5e-7 and 2.5e-6
+        claim = exact.copy()
+        claim[place] += off * size
+        got = student(lambda w: float((a * w**3).sum()), w, claim)[1]
+        require(
+            bool(got) == right,
+            f"One of 400 numbers is off by {off:g} of the usual size, so the relative error is {off / 40:.1e}, and "
+            f"your verdict is {bool(got)}. The norm is the root of the sum of squares: not the largest number, not the "
+            "sum of sizes.",
+        )
 
 
 @tasks.add(points=3, minutes=20)
@@ -287,26 +321,51 @@ def _summed(gradient, shape):
     return gradient.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True)
 
 
+class _Readings:
+    """How often the parts of a graph were read."""
+
+    def __init__(self):
+        self.number = 0
+
+    def add(self):
+        """Count a reading, and stop whoever reads too often."""
+        self.number += 1
+        if self.number > 200_000:
+            raise CheckFailed("You walk along every path, of which there are millions: visit each node once.")
+
+
 class _Graph(dict):
-    """A graph that is its own copy, so that its lists can count how often they are read."""
+    """A graph that is its own copy, so that it can count how often it is read."""
+
+    def __init__(self, readings, **edges):
+        super().__init__(edges)
+        self.readings = readings
 
     def __deepcopy__(self, memo):
         return self
 
+    def __getitem__(self, name):
+        self.readings.add()
+        return super().__getitem__(name)
+
 
 class _Counted(list):
-    """A list of edges; all those of a graph share one count of readings."""
+    """A list of edges that counts how often it is read, as a whole or by index."""
 
-    readings = 0
+    def __init__(self, readings, edges=()):
+        super().__init__(edges)
+        self.readings = readings
 
     def __iter__(self):
-        type(self).readings += 1
-        if type(self).readings > 20_000:
-            raise CheckFailed("You walk along every path, of which there are millions: visit each node once.")
+        self.readings.add()
         return super().__iter__()
 
+    def __getitem__(self, index):
+        self.readings.add()
+        return super().__getitem__(index)
 
-@tasks.add(points=5, minutes=30)
+
+@tasks.add(points=3, minutes=30)
 def backpropagate(student, rng):
     """Backpropagation through a graph of single numbers."""
     a, b, c, d, e = (float(q) for q in rng.uniform(1.5, 3, size=5).round(2))
@@ -350,11 +409,11 @@ def backpropagate(student, rng):
         ask({name: skip[name] for name in order}, "L", right, "Do not rely on the order of the dictionary.")
     more = {**skip, "other": [("w", b)], "later": [("L", c), ("x", a)]}
     ask(more, "L", {**right, "other": 0.0, "later": 0.0}, "Not everything in the graph leads to the loss.")
-    counted = type("Counted", (_Counted,), {})
-    ladder = _Graph(n0=counted())
-    for i in range(1, 25):
-        ladder[f"n{i}"] = counted([(f"n{i - 1}", 0.5), (f"n{i - 1}", 0.25)])
-    ask(ladder, "n24", {f"n{i}": 0.75 ** (24 - i) for i in range(25)}, "A chain of 24 doubled edges.")
+    readings = _Readings()
+    ladder = _Graph(readings, n0=_Counted(readings))
+    for i in range(1, 41):
+        ladder[f"n{i}"] = _Counted(readings, [(f"n{i - 1}", 0.5), (f"n{i - 1}", 0.25)])
+    ask(ladder, "n40", {f"n{i}": 0.75 ** (40 - i) for i in range(41)}, "A chain of 40 doubled edges.")
 
 
 @tasks.add(points=2, minutes=10)
@@ -391,12 +450,24 @@ def he_weights(student, rng):
         require(
             np.isclose(variance, he, rtol=0.04), f"The variance of matrix {k} should be {he:.5f}, is {variance:.5f}."
         )
+        alike = max(W.mean(axis=axis).var() * W.shape[axis] / variance for axis in (0, 1))  # 1 for independent numbers
+        require(
+            alike < 1.6,
+            f"The numbers of matrix {k} are not independent: rows or columns repeat, and neurons with equal weights "
+            "stay equal. Draw every weight by itself.",
+        )
         kurtosis = (W**4).mean() / variance**2  # 3 for normal numbers, 1.8 for uniform ones
         require(kurtosis > 2.5, "The variance is right, but the numbers are not normal; uniform ones have no tails.")
     again = student(sizes, rng)
     require(
         not np.allclose(got[0], again[0]),
         "Two calls give the same weights: draw from the rng given, with no seed of your own.",
+    )
+    seed = int(rng.integers(2**32))
+    one, two = (student([7, 5], np.random.default_rng(seed)) for _ in range(2))
+    require(
+        np.allclose(one[0], two[0]),
+        "Two generators with the same seed give different weights: draw everything from the rng that you are given.",
     )
     small = student([7, 7, 7], rng)
     require(not np.allclose(small[0], small[1]), "Two layers of the same size start with the same weights.")

@@ -37,6 +37,13 @@ def forgets_the_biases(X, weights, biases):
     return X @ weights[-1].T
 
 
+@mutant("mlp_logits", rejected_with="left out the bias of the last layer")
+def forgets_the_last_bias(X, weights, biases):
+    for W, b in zip(weights[:-1], biases[:-1], strict=True):
+        X = _relu(X @ W.T + b)
+    return X @ weights[-1].T
+
+
 @mutant("mlp_logits", rejected_with="belongs inside the ReLU")
 def adds_the_bias_too_late(X, weights, biases):
     for W, b in zip(weights[:-1], biases[:-1], strict=True):
@@ -291,6 +298,43 @@ def is_too_generous(f, w, gradient, h=1e-5):
     return slopes, bool(np.allclose(gradient, slopes, rtol=0.1))
 
 
+def _by_norm(norm, bound):
+    """A verdict with another norm or another bound."""
+
+    def answer(f, w, gradient, h=1e-5):
+        slopes = _differences(f, w, h)
+        off = norm(gradient - slopes)
+        return slopes, bool(off == 0 or off / (norm(gradient) + norm(slopes)) < bound)
+
+    return answer
+
+
+@mutant("gradient_check", rejected_with="one part in 100,000")
+def takes_a_bound_of_a_thousandth(f, w, gradient, h=1e-5):
+    return _by_norm(np.linalg.norm, 1e-3)(f, w, gradient, h)
+
+
+@mutant("gradient_check", rejected_with="one part in 100,000")
+def takes_a_bound_of_1e_5(f, w, gradient, h=1e-5):
+    return _by_norm(np.linalg.norm, 1e-5)(f, w, gradient, h)
+
+
+@mutant("gradient_check", rejected_with="not the largest number")
+def takes_the_largest_number(f, w, gradient, h=1e-5):
+    return _by_norm(lambda q: np.abs(q).max(), 1e-6)(f, w, gradient, h)
+
+
+@mutant("gradient_check", rejected_with="not the sum of sizes")
+def adds_up_the_sizes(f, w, gradient, h=1e-5):
+    return _by_norm(lambda q: np.abs(q).sum(), 1e-6)(f, w, gradient, h)
+
+
+@mutant("gradient_check", rejected_with="use the h that you are given")
+def ignores_h(f, w, gradient, h=1e-5):
+    slopes = _differences(f, w, 1e-5)
+    return slopes, _verdict(gradient, slopes)
+
+
 @mutant("gradient_check", rejected_with="The verdict is True or False")
 def returns_the_error(f, w, gradient, h=1e-5):
     slopes = _differences(f, w, h)
@@ -399,6 +443,20 @@ def walks_every_path(edges, loss):
         gradient[name] += arriving
         for operand, slope in edges[name]:
             walk(operand, arriving * slope)
+
+    walk(loss, 1.0)
+    return gradient
+
+
+@mutant("backpropagate", rejected_with="You walk along every path")
+def walks_every_path_by_index(edges, loss):
+    gradient = dict.fromkeys(edges, 0.0)
+
+    def walk(name, arriving):
+        gradient[name] += arriving
+        here = edges.get(name)
+        for k in range(len(here)):
+            walk(here[k][0], arriving * here[k][1])
 
     walk(loss, 1.0)
     return gradient
@@ -548,3 +606,28 @@ def seeds_from_the_sizes(sizes, rng):
 @mutant("he_weights", rejected_with="one fewer than there are sizes")
 def makes_a_matrix_per_size(sizes, rng):
     return [rng.normal(0, np.sqrt(2 / n), size=(n, n)) for n in sizes]
+
+
+def _repeated(sizes, rng, axis):
+    """One row or column, of exactly the right mean and variance, again and again."""
+    result = []
+    for n, m in zip(sizes[:-1], sizes[1:], strict=True):
+        one = rng.normal(size=(1, n) if axis == 0 else (m, 1))
+        one = (one - one.mean()) / one.std() * np.sqrt(2 / n)
+        result.append(np.broadcast_to(one, (m, n)).copy())
+    return result
+
+
+@mutant("he_weights", rejected_with="rows or columns repeat")
+def repeats_one_neuron(sizes, rng):
+    return _repeated(sizes, rng, axis=0)
+
+
+@mutant("he_weights", rejected_with="rows or columns repeat")
+def repeats_one_weight_per_neuron(sizes, rng):
+    return _repeated(sizes, rng, axis=1)
+
+
+@mutant("he_weights", rejected_with="Two generators with the same seed")
+def ignores_the_generator(sizes, rng):
+    return _drawn(sizes, np.random.default_rng(), lambda n, m: np.sqrt(2 / n))

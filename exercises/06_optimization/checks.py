@@ -20,7 +20,7 @@ def _same(got, expected, rtol=1e-6):
 def _several(got, *names):
     """Require that an answer is a tuple of so many things."""
     listed = ", ".join(names[:-1]) + f" and {names[-1]}"
-    require(isinstance(got, tuple) and len(got) == len(names), f"Return {listed}, separated by commas.")
+    require(isinstance(got, tuple | list) and len(got) == len(names), f"Return {listed}, separated by commas.")
     return got
 
 
@@ -35,11 +35,15 @@ def descent_plan(student, rng):
     """Largest rate, best rate and number of steps in a bowl."""
     n = int(rng.integers(3, 6))
     turn = np.linalg.qr(rng.normal(size=(n, n)))[0]
-    low, high = rng.uniform(0.4, 0.9), rng.uniform(20, 60)
+    while True:  # until rounding to the nearest whole number is rounding down
+        low, high, tolerance = rng.uniform(0.4, 0.9), rng.uniform(20, 60), 10.0 ** -rng.integers(2, 5)
+        kappa = high / low
+        exact = np.log(tolerance) / np.log((kappa - 1) / (kappa + 1))
+        if 0.1 < exact % 1 < 0.45:
+            break
     values = np.array([high, low, *rng.uniform(2, 15, size=n - 2)])
     A = turn * values @ turn.T
     A = (A + A.T) / 2
-    tolerance = 10.0 ** -rng.integers(2, 5)
     limit, best, steps = _several(student(A, tolerance), "the limit of the rate", "the best rate", "the steps")
 
     lam = f"The eigenvalues are {np.sort(values).round(2)}."
@@ -69,8 +73,6 @@ def descent_plan(student, rng):
     )
     require(_same(best, 2 / (high + low)), f"The best rate should be {2 / (high + low):.5f}, got {best}. {lam}")
 
-    kappa = high / low
-    exact = np.log(tolerance) / np.log((kappa - 1) / (kappa + 1))
     crawl = np.log(tolerance) / np.log(1 - 1 / kappa)
     quick = np.log(tolerance) / np.log((np.sqrt(kappa) - 1) / (np.sqrt(kappa) + 1))
     require(np.ndim(steps) == 0 and float(steps) == int(steps), f"The number of steps is a whole number, got {steps}.")
@@ -81,8 +83,14 @@ def descent_plan(student, rng):
             (np.floor(exact), "One step too few: round up, or the tolerance is missed by a little."),
             (np.ceil(crawl), "You used the factor 1 − 1/κ, which belongs to the rate 1/λ_max, not to the best one."),
             (np.ceil(quick), "That is the factor with √κ, which needs momentum."),
-            (np.ceil(2 * exact), "Twice too many: the tolerance is for the distance, not for the loss."),
-            (np.ceil(exact / 2), "Half of what is needed: the tolerance is for the distance, not for the loss."),
+            (
+                np.ceil(2 * exact),
+                "Twice as many as needed: each step shrinks the distance by the factor, not its root.",
+            ),
+            (
+                np.ceil(exact / 2),
+                "Half of what is needed: the loss shrinks by the square of the factor, the distance by the factor.",
+            ),
         ],
     )
     require(
@@ -240,6 +248,10 @@ def first_steps(student, rng):
                 "You added γw to the first mean only: the mean of squares sees the penalty too.",
             ),
             (w - step(g - gamma * w), "The penalty's gradient is added: it pulls the weights to zero."),
+            (
+                w - lr * np.sign(g + gamma * w),
+                "ε is not negligible here: the first step is g / (|g| + ε), only for a tiny ε the sign of g.",
+            ),
             (w - step(g + gamma * np.sign(w)), "γ sign(w) is the slope of an L1 penalty; for L2 it is γw."),
         ],
     )
@@ -287,6 +299,10 @@ def rate(student, rng):
             ),
             (peak * (done + 1) / warmup, "The peak is reached one step early: divide by warmup + 1."),
             (last + (peak - last) * (done + 1) / (warmup + 1), "The warm-up rises from nearly zero, not from `last`."),
+            (
+                peak * done / (warmup + 1),
+                "You warm up by done/(warmup + 1), so that the first step has the rate zero: add one to `done`.",
+            ),
             (peak, "There is no warm-up: for `done` below `warmup` the rate is still rising."),
             (fall(done / total), "There is no warm-up: for `done` below `warmup` the rate is still rising."),
         ],
@@ -304,6 +320,10 @@ def rate(student, rng):
             (
                 fall(done / total),
                 "The cosine begins at `warmup`, not at zero, so that the rate jumps: measure from there.",
+            ),
+            (
+                fall((done - warmup) / (total - 1 - warmup)),
+                "Your fall is over one step early: it ends when `done` is `total`, not total − 1.",
             ),
             (fall((done - warmup) / total), "The fall takes total − warmup steps; yours is not over at `total`."),
         ]
@@ -492,8 +512,13 @@ def sparse_regression(student, rng):
                 "Your rate is half of 1/λ_max: the bowl's matrix is XᵀX/n, without a 2.",
             ),
             (
-                run(steps, lambda w: shrink(w - lr * n * slope(w) / n**2, lr * gamma / n)),
-                "Your gradient or your rate lacks the 1/n.",
+                run(steps, lambda w: shrink(w - lr * slope(w), lr / n * gamma)),
+                "The 1/n is missing in the gradient and in the bowl's matrix: the gradient's step comes out right, but "
+                "your threshold is n times too small.",
+            ),
+            (
+                run(steps, lambda w: shrink(w - 2 * lr * slope(w), 2 * lr * gamma)),
+                "Your rate is 2/λ_max, twice the one asked for: at this limit descent no longer converges.",
             ),
         ]
         expected = run(steps, descend)

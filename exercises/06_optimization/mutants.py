@@ -52,6 +52,16 @@ def rounds_down(A, tolerance):
     return _plan(A, tolerance, round_=np.floor)
 
 
+@mutant("descent_plan", rejected_with="round up")
+def rounds_to_the_nearest(A, tolerance):
+    return _plan(A, tolerance, round_=np.rint)
+
+
+@mutant("descent_plan", rejected_with="the loss shrinks by the square")
+def takes_the_loss_for_the_distance(A, tolerance):
+    return _plan(A, tolerance, factor=lambda kappa: ((kappa - 1) / (kappa + 1)) ** 2)
+
+
 @mutant("momentum_step", rejected_with="You averaged")
 def averages(w, v, g, lr, beta, nesterov):
     v = beta * v + (1 - beta) * g
@@ -197,6 +207,11 @@ def hides_the_penalty_from_the_squares(w, g, lr, gamma, eps):
     return _first(w, g + gamma * w, lr, eps, g), _first(w, g, lr, eps) - lr * gamma * w
 
 
+@mutant("first_steps", rejected_with="not negligible here")
+def steps_by_the_sign(w, g, lr, gamma, eps):
+    return w - lr * np.sign(g + gamma * w), w - lr * gamma * w - lr * np.sign(g)
+
+
 def _rate(done, peak, warmup, total, last, *, rise=None, tau=None, shape=None, end=True):
     """A schedule of which one part can be wrong."""
     if done < warmup:
@@ -237,6 +252,18 @@ def forgets_pi(done, peak, warmup, total, last):
 @mutant("rate", rejected_with="should stay at")
 def rises_again_after_the_end(done, peak, warmup, total, last):
     return _rate(done, peak, warmup, total, last, end=False)
+
+
+@mutant("rate", rejected_with="add one to `done`")
+def begins_the_warm_up_at_zero(done, peak, warmup, total, last):
+    return _rate(done, peak, warmup, total, last, rise=lambda done, warmup: done / (warmup + 1))
+
+
+@mutant("rate", rejected_with="one step early: it ends")
+def ends_one_step_early(done, peak, warmup, total, last):
+    return _rate(
+        done, peak, warmup, total, last, tau=lambda done, warmup, total: (done - warmup) / (total - 1 - warmup)
+    )
 
 
 def _norm(gradients):
@@ -335,6 +362,17 @@ def does_not_stop_at_zero(X, y, gamma, steps):
 def forgets_n_in_the_rate(X, y, gamma, steps):
     n = len(y)
     return _descend(X, y, steps, lambda w, g, lr: _soft(w - lr / n * g, lr / n * gamma))
+
+
+@mutant("sparse_regression", rejected_with="missing in the gradient and in")
+def forgets_n_twice(X, y, gamma, steps):
+    n = len(y)
+    return _descend(X, y, steps, lambda w, g, lr: _soft(w - lr * g, lr / n * gamma))
+
+
+@mutant("sparse_regression", rejected_with="twice the one asked for")
+def takes_the_limit_as_the_rate(X, y, gamma, steps):
+    return _descend(X, y, steps, lambda w, g, lr: _soft(w - 2 * lr * g, 2 * lr * gamma))
 
 
 @mutant("sparse_regression", rejected_with="thresholded before the gradient step")
