@@ -1,6 +1,8 @@
 """Checks of the exercises on information theory; the inputs are drawn anew from each seed."""
 
+import warnings
 from fractions import Fraction
+from numbers import Real
 
 import numpy as np
 
@@ -15,6 +17,13 @@ LOG2 = np.log(2)
 def _same(got, expected):
     """Whether an answer is the expected number."""
     return np.shape(got) == () and np.isclose(got, expected, rtol=1e-9, atol=1e-9)
+
+
+def _number(got):
+    """Require that an answer is one number."""
+    one = isinstance(got, Real) or (isinstance(got, np.ndarray) and got.shape == () and got.dtype.kind in "iuf")
+    require(one, f"Return one number, got {type(got).__name__} {got}.")
+    return got
 
 
 def _pair(got, first, second):
@@ -41,7 +50,7 @@ def entropy_bits(student, rng):
     """Entropy, also of what never happens."""
     p = _probabilities(rng, 7)
     expected = _entropy(p)
-    got = student(p)
+    got = _number(student(p))
     require(not _same(got, -expected), "Your entropy is negative: log p is below zero, so a minus sign belongs before.")
     require(not _same(got, expected * LOG2), "That is the entropy in nats: the natural logarithm. Bits need log2.")
     require(not _same(got, -np.log2(p).sum()), "You added the surprises; weigh each with its probability.")
@@ -54,11 +63,16 @@ def entropy_bits(student, rng):
     require(_same(got, expected), f"Expected {expected:.6f} bits for {p.round(3)}, got {got}.")
     holes = np.insert(p, [0, 3, 7], 0.0)
     with np.errstate(all="ignore"):
-        got = student(holes)
+        got = _number(student(holes))
     require(not np.isnan(got), "A probability of zero gave 'not a number': 0 · log 0 counts as 0, so leave it out.")
     require(_same(got, expected), f"Zero probabilities must change nothing: expected {expected:.9f}, got {got:.9f}.")
     got = student(np.array([1.0, 0.0]))
     require(_same(got, 0), f"What is certain has entropy 0, got {got}.")
+    require(
+        got == 0,
+        f"What is certain has entropy 0 exactly, got {got}: however small a number you add before the logarithm, the "
+        "result is off. Leave the zeros out instead.",
+    )
 
 
 @tasks.add(points=2, minutes=10)
@@ -66,7 +80,7 @@ def wasted_bits(student, rng):
     """The cost of a wrong belief."""
     p, q = _probabilities(rng, 5), _probabilities(rng, 5)
     expected = float((p * np.log2(p / q)).sum())
-    got = student(p, q)
+    got = _number(student(p, q))
     require(
         not _same(got, (q * np.log2(q / p)).sum()),
         "You swapped the two: the outcomes come from p, so p must do the weighing, and D(p‖q) is not D(q‖p).",
@@ -133,6 +147,18 @@ def judge_code(student, rng):
     )
     backwards = [short + "0101", other + "01101", short]
     require(not ask(backwards), f"In {backwards} the last word begins the first: compare all pairs, in both orders.")
+    between = [short + "0101", other + "0", short]
+    require(
+        not ask(between),
+        f"In {between} the shortest word begins the longest, though a word of another length comes between them when "
+        "they are sorted by length: do not compare only neighbours.",
+    )
+    one, zero = short[0], other[0]
+    middle = [one, zero + "0", zero + "01" + short]
+    require(
+        not ask(middle),
+        f"In {middle} the second word begins the third: not only the shortest of all can begin another one.",
+    )
     twins = [short, other + "0", short]
     require(not ask(twins), f"{twins} has a word twice, and a reader could not tell the two symbols apart.")
 
@@ -155,11 +181,11 @@ def huffman_cost(student, rng):
         p[: n // 3] *= 6
         p = rng.permutation(p / p.sum())
         expected = _huffman(p)
-        got = student(p)
+        got = _number(student(p))
         wrong = (
             (
                 _entropy(p),
-                "That is the entropy, which no code beats; Huffman's words have whole lengths and cost more.",
+                "That is the entropy, which no prefix-free code beats; Huffman's words of whole lengths cost more.",
             ),
             ((p * np.ceil(-np.log2(p))).sum(), "You rounded up each −log2 p; merging the rarest two is never worse."),
             (np.ceil(np.log2(n)), "Those are words of equal length."),
@@ -201,11 +227,13 @@ def message_interval(student, rng):
     tables = {}
 
     def model(history):
-        # Shares depend on the whole history: a table for each one that is asked for.
+        # Shares, and their order, depend on the whole history: a table for each one that is asked for.
         require(isinstance(history, str), f"model takes the symbols so far as a string, got {history!r}.")
         key = sum(ord(c) * 31**i for i, c in enumerate(history)) * 7919 + len(history)
-        weights = np.random.default_rng([seed, key]).integers(1, 9, size=3).tolist()
-        tables[history] = {c: Fraction(w, sum(weights)) for c, w in zip(letters, weights, strict=True)}
+        own = np.random.default_rng([seed, key])
+        weights = own.integers(1, 9, size=3).tolist()
+        order = own.permutation(list(letters)).tolist()
+        tables[history] = {c: Fraction(w, sum(weights)) for c, w in zip(order, weights, strict=True)}
         return dict(tables[history])
 
     seed = int(rng.integers(2**31))
@@ -232,6 +260,10 @@ def message_interval(student, rng):
             (
                 _interval(message, model, inclusive=True)[0],
                 "You stepped over the symbol itself; step over the symbols that stand before it.",
+            ),
+            (
+                _interval(message, lambda history: dict(sorted(model(history).items())))[0],
+                "You laid the shares side by side in alphabetical order; they lie in the dictionary's order.",
             ),
             (sum(expected), "The first thing is the interval's end; return where it starts."),
             (
@@ -290,13 +322,17 @@ def corrected_information(student, rng):
     nats = 1 / (2 * N)
     expected = plug_in + (seen[0] + seen[1] - seen[2]) * nats / LOG2
     with np.errstate(all="ignore"):
-        got = student(table)
+        got = _number(student(table))
     wrong = (
         (plug_in, "That is the plug-in estimate; the corrections are missing."),
         (expected * LOG2, "That is in nats; the answer is wanted in bits."),
         (
             plug_in + (seen[0] + seen[1] - seen[2]) * nats,
             "(m − 1)/2N is in nats: convert it to bits before you add it.",
+        ),
+        (
+            plug_in + (seen[0] + seen[1] - seen[2]) * nats * LOG2,
+            "You multiplied (m − 1)/2N by log 2; a nat is more than a bit, so divide by it.",
         ),
         (
             plug_in - (seen[0] + seen[1] - seen[2]) * nats / LOG2,
@@ -309,7 +345,8 @@ def corrected_information(student, rng):
         (plug_in + (seen[0] + seen[1]) * nats / LOG2, "The entropy of the pairs needs its correction, too."),
         (plug_in - seen[2] * nats / LOG2, "The entropies of X and Y need their corrections, too."),
         (plug_in + (seen[0] + seen[1] - seen[2] + 1) * nats / LOG2, "Each correction is (m − 1)/2N, not m/2N."),
-        (plug_in - 2 * plug_in, "The sign is wrong: H(X) + H(Y) − H(X, Y)."),
+        (-plug_in, "The sign is wrong: H(X) + H(Y) − H(X, Y)."),
+        (-expected, "The sign is wrong: H(X) + H(Y) − H(X, Y)."),
     )
     require(not np.isnan(got), "Empty fields gave 'not a number': 0 · log 0 counts as 0.")
     for value, message in wrong:
@@ -348,9 +385,19 @@ def best_question(student, rng):
     features = features[:, order]
     gains = [_gain(labels, answer) for answer in features.T]
     best = int(np.argmax(gains))
-    with np.errstate(all="ignore"):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         got, gain = _pair(student(labels, features), "the number of the question", "its gain")
+    whole = isinstance(got, int | np.integer) and not isinstance(got, bool)
+    require(whole or not isinstance(gain, int | np.integer), "You swapped the two: first the number, then the gain.")
+    require(whole, f"The number of a question is a whole number, got {type(got).__name__} {got}.")
+    _number(gain)
     require(not np.isnan(gain), "A question that all answer alike leaves an empty part, and 0/0 gave 'not a number'.")
+    warned = [str(warning.message) for warning in warned if issubclass(warning.category, RuntimeWarning)]
+    require(not warned, f"Your code warned: {warned[:1]}. Do not divide by, or take the logarithm of, nothing.")
+    shifted = got == best + 1 and _same(gain, gains[best])
+    require(not shifted, f"Questions are numbered from 0: the best is column {best}, not {got}.")
+    require(0 <= got < len(order), f"There are the questions 0 to {len(order) - 1}, got {got}.")
     require(order[got] != 0, "You took the question with the most yes; an answer that everybody gives tells nothing.")
     unweighted = [_gain(labels, answer, weigh=False) for answer in features.T]
     require(

@@ -46,6 +46,16 @@ def adds_a_little_to_be_safe(p):
     return -(p * np.log2(p + 1e-6)).sum()
 
 
+@mutant("entropy_bits", rejected_with="has entropy 0 exactly")
+def adds_very_little_to_be_safe(p):
+    return -(p * np.log2(p + 1e-12)).sum()
+
+
+@mutant("entropy_bits", rejected_with="Return one number")
+def returns_an_array(p):
+    return np.array([_entropy(p)])
+
+
 @mutant("entropy_bits", rejected_with="the perplexity")
 def returns_the_perplexity(p):
     return 2 ** _entropy(p)
@@ -128,6 +138,18 @@ def compares_in_one_order_only(words):
 @mutant("judge_code", rejected_with="not at its start")
 def looks_anywhere_in_the_word(words):
     return _kraft(words), not any(a in b for i, a in enumerate(words) for j, b in enumerate(words) if i != j)
+
+
+@mutant("judge_code", rejected_with="do not compare only neighbours")
+def compares_neighbours_by_length(words):
+    words = sorted(words, key=len)
+    return _kraft(words), not any(b.startswith(a) for a, b in zip(words, words[1:], strict=False))
+
+
+@mutant("judge_code", rejected_with="not only the shortest of all")
+def compares_the_shortest_only(words):
+    first, *others = sorted(words, key=len)
+    return _kraft(words), not any(other.startswith(first) for other in others)
 
 
 @mutant("judge_code", rejected_with="has a word twice")
@@ -243,6 +265,11 @@ def steps_over_the_symbol(message, model):
     return _narrow((below + share, share) for below, share in _steps(message, model))
 
 
+@mutant("message_interval", rejected_with="in the dictionary's order")
+def goes_by_the_alphabet(message, model):
+    return _narrow(_steps(message, lambda history: dict(sorted(model(history).items()))))
+
+
 @mutant("message_interval", rejected_with="must be scaled")
 def forgets_to_scale(message, model):
     low, length = Fraction(0), Fraction(1)
@@ -284,6 +311,16 @@ def corrects_nothing(table):
 @mutant("corrected_information", rejected_with="convert it to bits")
 def adds_nats_to_bits(table):
     return _information(table, lambda counts, n, N: (n - 1) / (2 * N))
+
+
+@mutant("corrected_information", rejected_with="so divide by it")
+def multiplies_by_log_2(table):
+    return _information(table, lambda counts, n, N: (n - 1) / (2 * N) * np.log(2))
+
+
+@mutant("corrected_information", rejected_with="H(X) + H(Y) − H(X, Y)")
+def subtracts_the_margins(table):
+    return -_information(table)
 
 
 @mutant("corrected_information", rejected_with="That is in nats")
@@ -386,6 +423,31 @@ def divides_by_nothing(labels, features):
         )
     gains = _before(labels) - np.array(left)
     return int(np.argmax(gains)), gains.max()
+
+
+@mutant("best_question", rejected_with="Your code warned")
+def replaces_what_is_no_number(labels, features):
+    left = []
+    for answer in features.T:
+        parts = labels[answer], labels[~answer]
+        shares = np.array([len(part) / len(labels) for part in parts])
+        counts = np.array([np.bincount(part, minlength=3) for part in parts])
+        p = counts / counts.sum(axis=1, keepdims=True)
+        left.append(shares @ -np.nan_to_num(p * np.log2(p)).sum(axis=1))
+    gains = _before(labels) - np.array(left)
+    return int(np.argmax(gains)), gains.max()
+
+
+@mutant("best_question", rejected_with="numbered from 0")
+def counts_from_one(labels, features):
+    gains = _gains(labels, features)
+    return int(np.argmax(gains)) + 1, gains.max()
+
+
+@mutant("best_question", rejected_with="You swapped the two")
+def swaps_number_and_gain(labels, features):
+    gains = _gains(labels, features)
+    return gains.max(), int(np.argmax(gains))
 
 
 @mutant("best_question", rejected_with="only at the examples that say yes")

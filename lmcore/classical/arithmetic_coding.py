@@ -28,6 +28,16 @@ _FULL, _SMALL, _REST = 1 << _STATE, 1 << _KEPT, (1 << _KEPT) - 1
 _PADDING = _STATE // 8  # bytes that a decoder may read past the end, as zeros
 
 
+def _shortest(low: int, length: int) -> tuple[int, int]:
+    """Return the number in an interval that ends in the most zero bytes, and how many bytes stand before these."""
+    for n_bytes in range(_PADDING + 1):
+        unit = 1 << (_STATE - 8 * n_bytes)
+        number = -(-low // unit) * unit  # the first with so few bytes that is not below the interval
+        if number < low + length:
+            break
+    return number, n_bytes
+
+
 class Encoder:
     """Narrow an interval symbol by symbol, and write down where it is.
 
@@ -80,13 +90,8 @@ class Encoder:
             self._written[place] += 1
 
     def finish(self) -> bytes:
-        """Write the shortest number of whole bytes that lies in the interval; return all that was written."""
-        for n_bytes in range(_PADDING + 1):
-            unit = 1 << (_STATE - 8 * n_bytes)
-            number = -(-self._low // unit) * unit  # the first with so few bytes that is not below the interval
-            if number < self._low + self._range:
-                break
-        self._low = number
+        """Write the fewest bytes more that say a number in the interval; return all that was written."""
+        self._low, n_bytes = _shortest(self._low, self._range)
         self._carry()
         self._written += (self._low >> (_STATE - 8 * n_bytes)).to_bytes(n_bytes, "big")
         return bytes(self._written)
@@ -103,7 +108,7 @@ class Decoder:
 
     def __init__(self, data: bytes):
         # Past the end stand the zeros that the encoder did not write, and no more of them than it can have left out.
-        self._data, self._limit = bytes(data) + bytes(2 * _PADDING), len(data) + _PADDING
+        self._data, self._length = bytes(data) + bytes(2 * _PADDING), len(data)
         self._read = _STATE // 8
         self._offset = int.from_bytes(self._data[: self._read], "big")  # of the number, from where the interval begins
         self._range = _FULL
@@ -132,16 +137,23 @@ class Decoder:
         """Read on until there is room for another symbol."""
         while self._range <= _SMALL:
             end = self._read + _BLOCK // 8
-            if end > self._limit:
+            if end > self._length + _PADDING:
                 raise ValueError("the data end too early: they are truncated, or were written with another model")
             self._offset = self._offset << _BLOCK | int.from_bytes(self._data[self._read : end], "big")
             self._range <<= _BLOCK
             self._read = end
 
     def finish(self) -> None:
-        """Refuse data that go on after the last symbol."""
-        if (left := self._limit - _PADDING - self._read) > 0:
+        """Refuse data that do not end exactly as the encoder ends after these symbols."""
+        begin = self._read - _PADDING  # what the encoder had written before its last bytes
+        number = int.from_bytes(self._data[begin : self._read], "big")
+        expected, n_bytes = _shortest(number - self._offset, self._range)
+        if (left := self._length - begin - n_bytes) > 0:
             raise ValueError(f"{left} bytes are left after the last symbol: other data, another model, or a wrong n")
+        if left < 0:
+            raise ValueError("the data end too early: they are truncated, or were written with another model")
+        if number != expected:
+            raise ValueError("these data were not written by this coder with this model")
 
 
 def encode(symbols: Iterable[int], model: Model | Callable[[list[int]], ArrayLike]) -> bytes:
@@ -151,8 +163,9 @@ def encode(symbols: Iterable[int], model: Model | Callable[[list[int]], ArrayLik
         symbols: whole numbers in 0 … V − 1.
         model: a ``Model``, or a function from the list of the symbols so far to (V,) probabilities of the next.
     Returns:
-        The code. Its length is the model's surprise, −Σ log₂ p bits, rounded up to whole bytes; the rounding of shares
-        to integers may add up to V · 2⁻²³ + 2⁻¹⁵ bits for each symbol. The length of the text is not in it.
+        The code. Its length is at most the model's surprise, −Σ log₂ p bits, rounded up to whole bytes; the rounding of
+        shares to integers may add up to V · 2⁻²³ + 2⁻¹⁵ bits for each symbol, and makes the rarest ones cheaper than
+        they should be. The length of the text is not in it. The model is not told the last symbol.
     Raises:
         ValueError: a symbol that is no whole number in 0 … V − 1, or has probability zero; probabilities that are none.
         TypeError: the model is neither a ``Model`` nor a function.
@@ -166,14 +179,16 @@ def encode(symbols: Iterable[int], model: Model | Callable[[list[int]], ArrayLik
     model, encoder = _checked(model), Encoder()
     push, table, update = encoder.push, model.table, model.update
     model.start()
-    for place, symbol in enumerate(_whole_numbers(symbols)):
+    symbols = _whole_numbers(symbols)
+    for place, symbol in enumerate(symbols):
+        if place:  # here and not below, so that no model is asked what comes after the last symbol
+            update(symbols[place - 1])
         frequencies = table()
         try:
             push(frequencies, symbol)
         except (IndexError, ValueError) as error:
             what = "is outside the alphabet" if isinstance(error, IndexError) else str(error)
             raise ValueError(f"symbols[{place}] = {symbol}: {what}") from error
-        update(symbol)
     return encoder.finish()
 
 
@@ -212,11 +227,11 @@ def decode(
     pull, table, update, append = decoder.pull, model.table, model.update, symbols.append
     model.start()
     for _ in range(limit if n is None else n):
-        symbol = pull(table())
-        append(symbol)
-        if symbol == end:
+        if symbols:
+            update(symbols[-1])
+        append(pull(table()))
+        if symbols[-1] == end:
             break
-        update(symbol)
     else:
         if n is None:
             raise ValueError(f"no end symbol among the first {limit:,}: foreign data, or raise the limit")
@@ -235,7 +250,7 @@ def _checked(model: Model | Callable[[list[int]], ArrayLike]) -> Model:
 
 def _whole_numbers(symbols: Iterable[int]) -> list[int]:
     """Return the symbols as Python integers, none below zero."""
-    numbers = np.asarray(symbols if isinstance(symbols, Sequence | np.ndarray) else list(symbols))
+    numbers = np.asarray(symbols if isinstance(symbols, np.ndarray) else list(symbols))
     if numbers.size == 0:
         return []
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
