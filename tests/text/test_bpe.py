@@ -11,6 +11,7 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from lmcore import data
 from lmcore.checking import load
+from lmcore.data.gguf import GGUF
 from lmcore.text.bpe import _SHORT, ByteLevelBPE
 from lmcore.text.bpe_training import count_pieces, learn, learn_by_recounting, learn_compiled
 from lmcore.text.pretokenize import PATTERNS, byte_letters, pretokenize, to_bytes, to_letters
@@ -154,6 +155,24 @@ class TestGPT2:
             ids = gpt2.encode(line)
             assert ids == expected.ids == openai.encode_ordinary(line), line
             assert gpt2.decode(ids) == line
+
+
+def test_smollm2s_ten_thousand_lines_id_for_id(tmp_path):
+    """Tokens, merges and special tokens as the model's file has them; digits stand alone."""
+    settings = GGUF(data.member_path("smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")).metadata
+    tokens, kinds = settings["tokenizer.ggml.tokens"], settings["tokenizer.ggml.token_type"]
+    merges = [tuple(merge.split(" ")) for merge in settings["tokenizer.ggml.merges"]]
+    specials = [token for token, kind in zip(tokens, kinds, strict=True) if kind == 3]
+    smollm2 = ByteLevelBPE(merges, pattern="smollm2", specials=specials, tokens=tokens)
+    assert smollm2.split("In 1998,") == ["In", "Ġ", "1", "9", "9", "8", ","]
+    assert smollm2.specials[:3] == ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    smollm2.save(tmp_path / "tokenizer.json")
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    lines = [line for line in mixed_lines() if "<|" not in line]
+    for line, expected in zip(lines, theirs.encode_batch(lines), strict=True):
+        ids = smollm2.encode(line)
+        assert ids == expected.ids, line
+        assert smollm2.decode(ids) == line
 
 
 class TestEncoding:
