@@ -163,11 +163,9 @@ def venue(entry: Entry) -> str:
     """Where a work appeared: journal or proceedings with volume, number and pages; an institution."""
     has = {name: markdown(text) for name, text in entry.fields.items()}
     source = f"*{has['journal']}*" if "journal" in has else f"In *{has['booktitle']}*" if "booktitle" in has else ""
-    volume, number = has.get("volume", ""), has.get("number", "")
-    place = [
-        source or has.get("type", KINDS.get(entry.type, "")),
-        f"{volume}({number})" if volume and number else volume or number,
-    ]
+    series, volume, number = has.get("series", ""), has.get("volume", ""), has.get("number", "")
+    issue = f"{volume}({number})" if volume and number else volume or number
+    place = [source or has.get("type", KINDS.get(entry.type, "")), " ".join(filter(None, [series, issue]))]
     return ", ".join(filter(None, [*place, has.get("pages"), has.get("institution"), has.get("school")]))
 
 
