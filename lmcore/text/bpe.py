@@ -13,7 +13,7 @@ from typing import Any
 from lmcore.text import bpe_training
 from lmcore.text.bpe_training import Merge
 from lmcore.text.pretokenize import PATTERNS, byte_letters, pretokenize, to_bytes, to_letters
-from lmcore.text.subword import SubwordTokenizer, expect, read_tokenizer_json
+from lmcore.text.subword import SubwordTokenizer, expect, read_tokenizer_json, read_tokens
 
 _SHORT = 32  # letters; up to here looking at all pairs again is faster than a heap
 
@@ -173,13 +173,9 @@ class ByteLevelBPE(SubwordTokenizer):
             expect(path, f"model.{name}", model.get(name, False), False)
         expect(path, "normalizer", content.get("normalizer"), None)
         merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
-        added = {entry["content"]: entry["id"] for entry in content.get("added_tokens") or []}
-        vocab = {**model["vocab"], **added}
-        if sorted(vocab.values()) != list(range(len(vocab))):
-            raise ValueError(f"{path}: the ids are not 0 … {len(vocab) - 1}, each once")
-        tokens = sorted(vocab, key=vocab.get)
+        tokens, specials = read_tokens(path, content)
         pattern = _pattern_of(path, content.get("pre_tokenizer"))
-        return cls(merges, pattern=pattern, specials=list(added), tokens=tokens)
+        return cls(merges, pattern=pattern, specials=specials, tokens=tokens)
 
 
 _FLAGS = ("fuse_unk", "byte_fallback", "ignore_merges")

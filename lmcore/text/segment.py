@@ -99,18 +99,20 @@ class HiddenMarkovSegmenter:
         if not start:
             raise ValueError("sentences holds no word: there is nothing to count")
         characters = {character for _, character in emitted}
-        self.start_ = {tag: _log((start[tag] + self.alpha) / (start.total() + 2 * self.alpha)) for tag in "bs"}
+        self.start_ = {tag: math.log((start[tag] + self.alpha) / (start.total() + 2 * self.alpha)) for tag in "bs"}
         self.transition_ = {}
         for tag, allowed in _ALLOWED.items():
             total = sum(following[tag, other] for other in allowed) + self.alpha * len(allowed)
-            self.transition_ |= {(tag, other): _log((following[tag, other] + self.alpha) / total) for other in allowed}
+            self.transition_ |= {
+                (tag, other): math.log((following[tag, other] + self.alpha) / total) for other in allowed
+            }
         self._unseen, self.emission_ = {}, {}
         for tag in TAGS:
             total = sum(count for (other, _), count in emitted.items() if other == tag)
             total += self.alpha * (len(characters) + 1)  # one more for all that were never seen
-            self._unseen[tag] = _log(self.alpha / total)
+            self._unseen[tag] = math.log(self.alpha / total)
             counts = {character: emitted[tag, character] for character in characters}
-            self.emission_[tag] = {c: _log((n + self.alpha) / total) for c, n in counts.items()}
+            self.emission_[tag] = {c: math.log((n + self.alpha) / total) for c, n in counts.items()}
         return self
 
     def tag(self, text: str) -> str:
@@ -150,11 +152,6 @@ class HiddenMarkovSegmenter:
                 words.append(text[start:place])
                 start = place
         return words
-
-
-def _log(p: float) -> float:
-    """Natural logarithm."""
-    return math.log(p)
 
 
 def word_scores(truth: Iterable[Sequence[str]], found: Iterable[Sequence[str]]) -> tuple[float, float, float]:

@@ -126,8 +126,8 @@ class SubwordTokenizer(ABC):
         """Write a ``tokenizer.json`` that Hugging Face's library reads too; whole or not at all."""
         flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
         added = [{"id": self.id(token), "content": token, **flags} for token in self.specials]
-        empty = dict.fromkeys(["truncation", "padding"]), {"added_tokens": added}, {"post_processor": None}
-        content = {"version": "1.0", **empty[0], **empty[1], "normalizer": None, **empty[2], **self._parts()}
+        unused = dict.fromkeys(["truncation", "padding", "normalizer", "post_processor"])
+        content = {"version": "1.0", **unused, "added_tokens": added, **self._parts()}
         path = Path(path)
         part = path.with_name(f".{path.name}.part")
         part.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
@@ -148,6 +148,19 @@ def read_tokenizer_json(path: str | os.PathLike, model: str) -> dict[str, Any]:
     if found != model:
         raise ValueError(f"{path} holds a model of type {found!r}; this tokenizer is {model!r}")
     return content
+
+
+def read_tokens(path: str | os.PathLike, content: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the tokens of a ``tokenizer.json`` in the order of their ids, and the special ones among them.
+
+    Raises:
+        ValueError: ids with gaps, or one used twice.
+    """
+    added = {entry["content"]: entry["id"] for entry in content.get("added_tokens") or []}
+    vocab = {**content["model"]["vocab"], **added}
+    if sorted(vocab.values()) != list(range(len(vocab))):
+        raise ValueError(f"{path}: the ids are not 0 … {len(vocab) - 1}, each once")
+    return sorted(vocab, key=vocab.get), list(added)
 
 
 def expect(path: str | os.PathLike, name: str, found: Any, *allowed: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lmcore.text.bert_normalize import normalize, split_words
-from lmcore.text.subword import SubwordTokenizer, expect, read_tokenizer_json
+from lmcore.text.subword import SubwordTokenizer, expect, read_tokenizer_json, read_tokens
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST = 100  # characters; longer words are [UNK], as in BERT
@@ -199,7 +199,4 @@ class WordPiece(SubwordTokenizer):
             expect(path, f"normalizer.{name}", steps.get(name), *allowed)
         expect(path, "normalizer.strip_accents", steps.get("strip_accents"), None, steps["lowercase"])
         expect(path, "pre_tokenizer.type", (content.get("pre_tokenizer") or {}).get("type"), "BertPreTokenizer")
-        vocab = {**model["vocab"], **{entry["content"]: entry["id"] for entry in content.get("added_tokens") or []}}
-        if sorted(vocab.values()) != list(range(len(vocab))):
-            raise ValueError(f"{path}: the ids are not 0 … {len(vocab) - 1}, each once")
-        return cls(sorted(vocab, key=vocab.get), lowercase=steps["lowercase"])
+        return cls(read_tokens(path, content)[0], lowercase=steps["lowercase"])
