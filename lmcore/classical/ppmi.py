@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
-def cooccurrences(
+def cooccurrence_pairs(
     sentences: Iterable[Sequence[int]], size: int, *, window: int = 5, weighted: bool = True
-) -> np.ndarray:
-    """Count how often words stand near each other.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count how often words stand near each other, and list only the pairs that do.
 
     Args:
         sentences: ids of words, 0 … size − 1; a negative id stands for a word that is not counted but takes its place.
@@ -26,13 +26,14 @@ def cooccurrences(
         window: words to either side that count, ≥ 1; never across the end of a sentence.
         weighted: a word at distance d counts 1/d, as in GloVe; else 1.
     Returns:
-        (V, V) float, symmetric.
+        rows, columns (n,) int64 and counts (n,) float of the n pairs that occur, sorted; (i, j) and (j, i) are both
+        listed, with the same count.
     Raises:
         ValueError: window or size < 1, or an id of at least size.
-    Cost: O(words · window) time, O(V²) memory: 800 MB for V = 10,000.
+    Cost: O(words · window) memory, and the time to sort that.
 
-    >>> cooccurrences([[0, 1, 0]], 2, window=2).tolist()   # 0–1 and 1–0 at distance 1, 0–0 at distance 2
-    [[1.0, 2.0], [2.0, 0.0]]
+    >>> [part.tolist() for part in cooccurrence_pairs([[0, 1, 0]], 2, window=2)]   # 0–0 at distance 2, both ways
+    [[0, 0, 1], [0, 1, 0], [1.0, 2.0, 2.0]]
     """
     if window < 1 or size < 1:
         raise ValueError(f"window and size must be at least 1, got {window} and {size}")
@@ -41,14 +42,33 @@ def cooccurrences(
     text = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
     if text.size and text.max() >= size:
         raise ValueError(f"id {text.max()} is outside 0 … {size - 1}")
-    table = np.zeros(size * size)
+    cells, weights = [], []
     for distance in range(1, window + 1):
         left, right = text[:-distance], text[distance:]
         both = (left >= 0) & (right >= 0)
-        pairs = np.bincount(left[both] * size + right[both], minlength=size * size)
-        table += pairs / distance if weighted else pairs
-    table = table.reshape(size, size)
-    return table + table.T
+        cells += [left[both] * size + right[both], right[both] * size + left[both]]  # a pair as one number
+        weights.append(np.full(2 * both.sum(), 1 / distance if weighted else 1.0))
+    cells, where = np.unique(np.concatenate(cells), return_inverse=True)
+    return cells // size, cells % size, np.bincount(where, weights=np.concatenate(weights), minlength=len(cells))
+
+
+def cooccurrences(
+    sentences: Iterable[Sequence[int]], size: int, *, window: int = 5, weighted: bool = True
+) -> np.ndarray:
+    """Count how often words stand near each other, as a whole table.
+
+    Args, Raises: as `cooccurrence_pairs`.
+    Returns:
+        (V, V) float, symmetric.
+    Cost: O(V²) memory beside that of the pairs: 800 MB for V = 10,000.
+
+    >>> cooccurrences([[0, 1, 0]], 2, window=2).tolist()   # 0–1 and 1–0 at distance 1, 0–0 at distance 2
+    [[1.0, 2.0], [2.0, 0.0]]
+    """
+    rows, columns, counts = cooccurrence_pairs(sentences, size, window=window, weighted=weighted)
+    table = np.zeros((size, size))
+    table[rows, columns] = counts
+    return table
 
 
 def ppmi(counts: ArrayLike, *, shift: float = 0.0, smoothing: float = 1.0) -> np.ndarray:
