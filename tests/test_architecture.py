@@ -14,6 +14,7 @@ ARROWS = {
     "checking": set(),
     "classical": {"text"},
     "data": {"optional", "text"},
+    "decode": {"nn", "optional"},
     "metrics": set(),
     "models": {"nn", "optional"},
     "nn": {"optional"},

@@ -158,7 +158,7 @@ class Word2Vec:
             sentences: sequences of words; windows end with them.
             rng: draws the first vectors and all that the training draws. On one thread it determines the result.
             threads: how many run at once; only for the compiled loop.
-            compiled: False: the readable loop, some thousand times slower.
+            compiled: False: the readable loop, about a hundred times slower.
         Raises:
             TypeError: a sentence is a string.   ValueError: threads < 1 or several without `compiled`; no more words
                 than the window is wide.

@@ -28,7 +28,7 @@ class ByteLevelBPE(SubwordTokenizer):
         tokens: all tokens in the order of their ids; None: the specials, the 256 bytes by letter, then what the merges
             make.
     Raises:
-        ValueError: a merge of or into a token that does not exist, or an unknown pattern.
+        ValueError: a merge of or into a token that does not exist, one that is listed twice, or an unknown pattern.
     Source: Sennrich, Haddow and Birch 2016; on bytes: Radford et al. 2019.
 
     >>> bpe = ByteLevelBPE([("l", "o"), ("lo", "w")])
@@ -57,7 +57,10 @@ class ByteLevelBPE(SubwordTokenizer):
             for token in (a, b, a + b):
                 if token not in self._ids:
                     raise ValueError(f"merge {rank} is {a!r} {b!r}, but there is no token {token!r}")
-            self._ranks.setdefault((self._ids[a], self._ids[b]), (rank, self._ids[a + b]))
+            pair = self._ids[a], self._ids[b]
+            if pair in self._ranks:  # libraries differ on which of the two counts
+                raise ValueError(f"merge {rank} is {a!r} {b!r}, as merge {self._ranks[pair][0]} is; list it once")
+            self._ranks[pair] = (rank, self._ids[a + b])
 
     @classmethod
     def fit(
@@ -76,11 +79,12 @@ class ByteLevelBPE(SubwordTokenizer):
             merges: how many; the vocabulary has 256 more tokens, and the specials.
             compiled: use the version that numba compiles; the merges are the same.
         Raises:
-            TypeError: texts is one string.   ValueError: merges < 0.
+            TypeError: texts is one string, or one of them is no string.   ValueError: merges < 0.
         """
         counts = bpe_training.count_pieces(texts, pattern)
         learn = bpe_training.learn_compiled if compiled else bpe_training.learn
-        return cls(learn(counts, merges), pattern=pattern, specials=specials)
+        once = dict.fromkeys(learn(counts, merges))  # a pair can form anew, and be learnt again
+        return cls(once, pattern=pattern, specials=specials)
 
     def _pieces(self, text: str) -> list[str]:
         return pretokenize(text, self.pattern)

@@ -18,6 +18,7 @@ import numpy as np
 
 from lmcore.optional import need
 from lmcore.text.pretokenize import byte_letters, pretokenize
+from lmcore.text.subword import strings
 
 Merge = tuple[str, str]  # two tokens, as letters, that become one
 
@@ -26,12 +27,10 @@ def count_pieces(texts: Iterable[str], pattern: str = "gpt2") -> Counter[str]:
     """Count the pieces of some texts: merges are learnt from the different ones, each with its count.
 
     Raises:
-        TypeError: texts is one string.
+        TypeError: texts is one string, or one of them is no string.
     """
-    if isinstance(texts, str):
-        raise TypeError("texts is one string; pass a list of texts, [text]")
     counts = Counter()
-    for text in texts:
+    for text in strings(texts):
         counts.update(pretokenize(text, pattern))
     return counts
 

@@ -4,11 +4,26 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 CACHE_SIZE = 1 << 18  # pieces whose ids are remembered
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def strings(texts: Iterable[str]) -> Iterator[str]:
+    """Pass texts on, one by one, and refuse what is none.
+
+    Raises:
+        TypeError: texts is one string, whose letters would each be taken for a text, or one of them is no string.
+    """
+    if isinstance(texts, str):
+        raise TypeError("texts is one string; pass a list of texts, [text]")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{number}] must be a string, got {type(text).__name__}; decode bytes first")
+        yield text
 
 
 class SubwordTokenizer(ABC):
@@ -19,7 +34,8 @@ class SubwordTokenizer(ABC):
         specials: those among them that mean something to the model, such as ``<|endoftext|>``, and never come out of a
             text unless the caller allows it.
     Raises:
-        ValueError: a token listed twice, or a special token that is not among the tokens.
+        ValueError: a token listed twice, or one with a lone surrogate, which no file can hold; a special token that is
+            not among the tokens.
 
     After one of the subclasses has learnt or loaded its tokens, ``encode``, ``decode``, ``split`` and ``save`` work.
     """
@@ -31,6 +47,8 @@ class SubwordTokenizer(ABC):
         if len(self._ids) < len(self.tokens):
             twice = next(token for number, token in enumerate(self.tokens) if self._ids[token] != number)
             raise ValueError(f"the token {twice!r} is listed twice; every token has one id")
+        if lone := next((token for token in self.tokens if _LONE_SURROGATE.search(token)), None):
+            raise ValueError(f"the token {lone!r} holds a lone surrogate, half of a UTF-16 pair: repair the text first")
         missing = [token for token in self.specials if token not in self._ids]
         if missing:
             raise ValueError(f"specials holds {missing[0]!r}, which is not among the tokens")
@@ -56,7 +74,7 @@ class SubwordTokenizer(ABC):
 
         Args:
             text: any string.
-            allow_special: whether "<|endoftext|>" in the text is that token. By default it is eleven signs like any
+            allow_special: whether "<|endoftext|>" in the text is that token. By default it is thirteen signs like any
                 others: who pastes it into a prompt has not ended the prompt.
         Differs: Hugging Face's tokenizers always read special tokens from the text.
         """

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lmcore.text.subword import SubwordTokenizer, expect, read_tokenizer_json
+from lmcore.text.subword import SubwordTokenizer, expect, read_tokenizer_json, strings
 
 SPACE = "▁"  # how a space is written in pieces, U+2581; every word begins with one
 UNKNOWN = "<unk>"
@@ -216,12 +216,16 @@ class Unigram(SubwordTokenizer):
         """Learn a tokenizer of so many tokens, special ones included.
 
         Raises:
-            TypeError: texts is one string.
+            TypeError: texts is one string, or one of them is no string.
+            ValueError: size has no room for the special tokens and the characters of the texts.
         """
-        if isinstance(texts, str):
-            raise TypeError("texts is one string; pass a list of texts, [text]")
-        counts = Counter(word for text in texts for word in split_at_spaces(text))
-        return cls(learn_pieces(counts, max(1, size - len(specials)), longest=longest), specials=specials)
+        counts = Counter(word for text in strings(texts) for word in split_at_spaces(text))
+        single = len(set().union(*counts))
+        if len(specials) + single > size:
+            raise ValueError(
+                f"size {size} is below {len(specials)} special tokens and {single} characters of the texts"
+            )
+        return cls(learn_pieces(counts, size - len(specials), longest=longest), specials=specials)
 
     def _pieces(self, text: str) -> list[str]:
         return split_at_spaces(text)

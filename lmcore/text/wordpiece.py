@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lmcore.text.bert_normalize import normalize, split_words
-from lmcore.text.subword import SubwordTokenizer, expect, read_tokenizer_json, read_tokens
+from lmcore.text.subword import SubwordTokenizer, expect, read_tokenizer_json, read_tokens, strings
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST = 100  # characters; longer words are [UNK], as in BERT
@@ -132,14 +132,17 @@ class WordPiece(SubwordTokenizer):
         """Learn a vocabulary of so many tokens, special ones included.
 
         Raises:
-            TypeError: texts is one string.
+            TypeError: texts is one string, or one of them is no string.
+            ValueError: size has no room for the special tokens and the characters of the texts.
         """
-        if isinstance(texts, str):
-            raise TypeError("texts is one string; pass a list of texts, [text]")
         counts = Counter()
-        for text in texts:
+        for text in strings(texts):
             counts.update(word for word in split_words(normalize(text, lowercase=lowercase)) if len(word) <= LONGEST)
         pieces = [piece for piece in learn_pieces(counts, max(0, size - len(SPECIALS))) if piece not in SPECIALS]
+        if len(pieces) + len(SPECIALS) > size:
+            raise ValueError(
+                f"size {size} is below {len(SPECIALS)} special tokens and {len(pieces)} forms of characters"
+            )
         return cls([*SPECIALS, *pieces], lowercase=lowercase)
 
     @classmethod

@@ -1,7 +1,7 @@
 """Skip-gram and CBOW with negative sampling next to gensim, on one thread and on two; GloVe; the readable loop.
 
-Equal dimension, window, negatives, subsampling, epochs and text (King James and the encyclopedia); gensim's own training
-time, without its vocabulary. The two take turns; each pair of runs gives a ratio, and the median and range are printed.
+Equal dimension, window, negatives, subsampling, epochs and text (King James and the encyclopedia); gensim's own
+training time, without its vocabulary. The two take turns; each pair of runs gives a ratio: median and range.
 """
 
 import statistics

@@ -115,6 +115,8 @@ class TestTraining:
     def test_errors(self):
         with pytest.raises(TypeError, match="texts is one string"):
             count_pieces("text")
+        with pytest.raises(TypeError, match=r"texts\[1\] must be a string, got bytes; decode bytes first"):
+            count_pieces(["text", b"text"])
         for version in (learn_by_recounting, learn, learn_compiled):
             with pytest.raises(ValueError, match="merges must be at least 0, got -1"):
                 version({"a": 1}, -1)
@@ -300,6 +302,10 @@ class TestErrors:
     def test_construction(self):
         with pytest.raises(ValueError, match="merge 0 is 'x' '中', but there is no token '中'"):
             ByteLevelBPE([("x", "中")])
+        with pytest.raises(ValueError, match="merge 2 is 'a' 'b', as merge 0 is; list it once"):
+            ByteLevelBPE([("a", "b"), ("b", "c"), ("a", "b")])
+        with pytest.raises(ValueError, match=r"the token '\\udc80' holds a lone surrogate"):
+            ByteLevelBPE([], tokens=["a", "\udc80"])
         with pytest.raises(ValueError, match="pattern must be one of"):
             ByteLevelBPE([], pattern="none")
         with pytest.raises(ValueError, match="the token 'a' is listed twice"):

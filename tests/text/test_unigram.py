@@ -129,9 +129,16 @@ class TestTraining:
         with pytest.raises(ValueError, match=message):
             call()
 
-    def test_one_string(self):
+    def test_errors_of_fit(self):
         with pytest.raises(TypeError, match="texts is one string"):
             Unigram.fit("text", size=5)
+        with pytest.raises(TypeError, match=r"texts\[1\] must be a string, got NoneType"):
+            Unigram.fit(["text", None], size=5)
+        with pytest.raises(ValueError, match="size 4 is below 1 special tokens and 4 characters of the texts"):
+            Unigram.fit(["text"], size=4)
+        assert set(Unigram.fit(["text"], size=5).tokens) == {UNKNOWN, "▁", "t", "e", "x"}
+        with pytest.raises(ValueError, match="holds a lone surrogate"):
+            Unigram.fit(["\ud83d"], size=10)
 
 
 @pytest.fixture(scope="module")

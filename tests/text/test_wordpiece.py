@@ -112,6 +112,13 @@ class TestTraining:
             learn_pieces({"a": 0}, 1)
         with pytest.raises(TypeError, match="texts is one string"):
             WordPiece.fit("text", size=10)
+        with pytest.raises(TypeError, match=r"texts\[0\] must be a string, got bytes"):
+            WordPiece.fit([b"text"], size=10)
+        with pytest.raises(ValueError, match="size 8 is below 5 special tokens and 4 forms of characters"):
+            WordPiece.fit(["text"], size=8)
+        assert WordPiece.fit(["text"], size=9).tokens == (*SPECIALS, "##e", "##t", "##x", "t")
+        with pytest.raises(ValueError, match=r"the token '\\ud83d' holds a lone surrogate"):
+            WordPiece.fit(["\ud83d"], size=10)
 
 
 def log_likelihood(words, counts):
