@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lmcore"
 ARROWS = {
     "__init__": set(),
     "checking": set(),
-    "classical": {"text"},
+    "classical": {"optional", "text"},
     "data": {"optional", "text"},
     "decode": {"nn", "optional"},
     "metrics": set(),

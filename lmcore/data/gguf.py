@@ -1,18 +1,23 @@
 """Reading GGUF, the file format of llama.cpp: what the file says of itself, and where its tensors lie.
 
 A file is a header, key–value pairs (settings, the tokenizer's tokens and merges), the names, shapes and types of the
-tensors, and then the tensors. Only the description is read here; the numbers stay where they are, mapped into memory
-when somebody asks for them.
+tensors, and then the tensors. The description is read at once, and of the numbers only what somebody asks for.
 """
 
+from __future__ import annotations
+
+import math
 import mmap
 import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .archive import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -110,6 +115,28 @@ class GGUF:
             name: TensorInfo(name=name, shape=shape, type=TYPES.get(kind, f"type {kind}"), start=begin + offset)
             for name, shape, kind, offset in found
         }
+
+    def tensor(self, name: str) -> np.ndarray:
+        """The numbers of a tensor, decoded to float32.
+
+        Raises:
+            KeyError: the file has no such tensor.
+            DataError: a type that is not read here, or a file that ends before the tensor does.
+        Cost: as `lmcore.data.gguf_blocks.decode_blocks`; only this tensor's part of the file is read.
+        """
+        import numpy as np  # here, since the description needs none of it
+
+        from .gguf_blocks import KINDS, decode_blocks
+
+        info = self.tensors[name]
+        if info.type not in KINDS:
+            raise DataError(f"{name} of {self.path} is of {info.type}; read are {', '.join(KINDS)}")
+        count = math.prod(info.shape)
+        size = count // KINDS[info.type].numbers * KINDS[info.type].bytes
+        if info.start + size > self.path.stat().st_size:
+            raise DataError(f"{self.path} ends in the middle of {name}: it is truncated")
+        raw = np.fromfile(self.path, dtype=np.uint8, count=size, offset=info.start)
+        return decode_blocks(raw, info.type).reshape(info.shape)
 
     def __repr__(self) -> str:
         name = self.metadata.get("general.name", self.path.name)

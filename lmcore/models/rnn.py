@@ -63,6 +63,23 @@ class RecurrentLMConfig:
         return self.vocabulary_size * self.embedding_dim + layers + output
 
 
+@dataclass(frozen=True)
+class Memory:
+    """What a model remembers of the tokens it has read, for a batch of rows (None: nothing yet), as decoding wants it.
+
+    >>> Memory(torch.tensor([[[1.0], [2.0]]])).reorder(torch.tensor([1, 1])).state.tolist()
+    [[[2.0], [2.0]]]
+    """
+
+    state: State | None = None
+
+    def reorder(self, rows: Tensor) -> "Memory":
+        """The memory of these rows, (R,) numbers."""
+        if self.state is None or isinstance(self.state, Tensor):
+            return Memory(None if self.state is None else self.state.index_select(1, rows))
+        return Memory(tuple(part.index_select(1, rows) for part in self.state))
+
+
 class RecurrentLM(Module):
     """Scores of the next token from a state that has read all tokens before.
 
@@ -104,12 +121,12 @@ class RecurrentLM(Module):
         outputs, state = self.layers(self.dropout(self.embedding(ids)), state)
         return self.output(self.dropout(outputs)), state
 
-    def step(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """(B,) ids and the state before them → (B, V) logits of what follows, and the state after them."""
+    def step(self, ids: Tensor, memory: Memory = Memory()) -> tuple[Tensor, Memory]:
+        """(B,) ids and the memory of those before → (B, V) logits of what follows, and the memory with these ids."""
         if ids.ndim != 1:
             raise ValueError(f"ids has shape {tuple(ids.shape)}, must be (B,): one token for each sequence")
-        logits, state = self(ids[:, None], state)
-        return logits[:, 0], state
+        logits, state = self(ids[:, None], memory.state)
+        return logits[:, 0], Memory(state)
 
 
 @torch.no_grad()

@@ -58,8 +58,8 @@ class KVCache:
             axes = [0, 1, 3]
             if [x.shape[i] for i in axes] != [held.shape[i] for i in axes] or x.dtype != held.dtype:
                 raise ValueError(
-                    f"{name} is {tuple(x.shape)} of {x.dtype}, but the cache holds {tuple(held.shape)} of {held.dtype}: "
-                    "only the third axis may differ"
+                    f"{name} is {tuple(x.shape)} of {x.dtype}, the cache holds {tuple(held.shape)} of {held.dtype}; "
+                    "they may differ in the third axis only"
                 )
 
     def _grow(self, new: tuple[Tensor, Tensor], length: int) -> None:
@@ -105,3 +105,31 @@ class KVCache:
         if wrong.any():
             raise ValueError(f"rows holds {int(rows[wrong][0])}, outside 0 … {batch - 1}: the rows of the batch")
         self._tensors = tuple(x.index_select(0, rows) for x in self._tensors)
+
+
+class DecoderCache:
+    """The caches of all layers of a decoder: for each, one of its own positions and one of the memory's.
+
+    Args:
+        layers: number of layers.
+    Attributes:
+        layers: a pair of `KVCache` for each layer.
+
+    >>> DecoderCache(3).length
+    0
+    """
+
+    def __init__(self, layers: int):
+        if layers < 1:
+            raise ValueError(f"layers must be at least 1, got {layers}")
+        self.layers = [(KVCache(), KVCache()) for _ in range(layers)]
+
+    @property
+    def length(self) -> int:
+        """Number of the decoder's own positions held."""
+        return self.layers[0][0].length
+
+    def reorder(self, rows: Tensor) -> None:
+        """As `KVCache.reorder`, in all layers."""
+        for cache in (cache for pair in self.layers for cache in pair if cache.length):
+            cache.reorder(rows)

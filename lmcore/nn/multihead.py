@@ -25,9 +25,9 @@ def _check_heads(d_model: int, heads: int, kv_heads: int) -> None:
 class MultiHeadAttention(Module):
     """Attention in H heads: projections of the queries' and the keys' vectors, attention in each, one projection back.
 
-    One head averages; it cannot look at two places for two reasons. H heads of length d = d_model / H do, at the cost
-    of one head of length d_model. With kv_heads = G < H, neighbouring heads share their keys and values, and a cache
-    is smaller by H / G.
+    One head gives a query one average: it cannot take the subject from here and the tense from there. H heads of
+    length d = d_model / H can, at the cost of one head of length d_model. With kv_heads = G < H, neighbouring heads
+    share their keys and values, and a cache is smaller by H / G.
 
     Args:
         d_model: length of the vectors, a multiple of heads.   heads: H.   kv_heads: G, which divides H; H if None.
@@ -81,17 +81,14 @@ class MultiHeadAttention(Module):
         self.out_proj.reset_parameters(generator)
         self._reset_rest(generator)
 
-    def _project(self, x: Tensor, first: int, count: int) -> Tensor:
-        """Project to `count` heads from head number `first` on, where heads of q, k, v are counted through."""
-        rows = slice(first * self.head_dim, (first + count) * self.head_dim)
-        bias = None if self.in_proj_bias is None else self.in_proj_bias[rows]
-        y = linear(x, self.in_proj_weight[rows], bias)  # (B, T, count · d)
-        return y.unflatten(-1, (count, self.head_dim)).transpose(1, 2)  # (B, count, T, d)
+    def _heads(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Project to heads: (B, T, d_model) → (B, rows / d, T, d)."""
+        return linear(x, weight, bias).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def _from_x(self, x: Tensor, rotary: Callable | None, cache: KVCache | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of self-attention; those of earlier positions come from the cache."""
-        H, G = self.heads, self.kv_heads
-        q, k, v = self._project(x, 0, H + 2 * G).split([H, G, G], dim=1)  # one product for all three
+        together = self._heads(x, self.in_proj_weight, self.in_proj_bias)  # (B, H + 2G, T, d), in one product
+        q, k, v = together.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
         if rotary is not None:
             start = 0 if cache is None else cache.length
             q, k = rotary(q, start), rotary(k, start)
@@ -99,11 +96,13 @@ class MultiHeadAttention(Module):
 
     def _from_memory(self, x: Tensor, memory: Tensor, cache: KVCache | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of cross-attention; keys and values are the same for all steps."""
-        H, G = self.heads, self.kv_heads
-        q = self._project(x, 0, H)
+        rows = [self.d_model, 2 * self.kv_heads * self.head_dim]
+        weights = self.in_proj_weight.split(rows)
+        biases = (None, None) if self.in_proj_bias is None else self.in_proj_bias.split(rows)
+        q = self._heads(x, weights[0], biases[0])
         if cache is not None and cache.length:
             return q, cache.keys, cache.values
-        k, v = self._project(memory, H, 2 * G).chunk(2, dim=1)
+        k, v = self._heads(memory, weights[1], biases[1]).chunk(2, dim=1)
         return (q, k, v) if cache is None else (q, *cache.append(k, v))
 
     def _check(self, x: Tensor, memory: Tensor | None, causal: bool, rotary: Callable | None) -> None:
@@ -157,4 +156,5 @@ class MultiHeadAttention(Module):
 
     def extra_repr(self) -> str:
         """What stands between the brackets of the repr."""
-        return f"d_model={self.d_model}, heads={self.heads}, kv_heads={self.kv_heads}, bias={self.in_proj_bias is not None}"
+        sizes = f"d_model={self.d_model}, heads={self.heads}, kv_heads={self.kv_heads}"
+        return f"{sizes}, bias={self.in_proj_bias is not None}"

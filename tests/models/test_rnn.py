@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmcore.models.rnn import CELLS, RecurrentLM, RecurrentLMConfig, score
+from lmcore.models.rnn import CELLS, Memory, RecurrentLM, RecurrentLMConfig, score
 from lmcore.nn.functional import cross_entropy
 
 V = 13
@@ -99,13 +99,17 @@ def test_the_number_of_parameters(cell, tied):
 def test_step_by_step_is_the_whole(cell):
     model, ids = model_of(cell, num_layers=2), ids_of(3, 11)
     whole, end = model(ids)
-    state, parts = None, []
+    memory, parts = Memory(), []
     for column in ids.T:
-        logits, state = model.step(column, state)
+        logits, memory = model.step(column, memory)
         parts.append(logits)
     torch.testing.assert_close(torch.stack(parts, dim=1), whole, atol=1e-6, rtol=1e-5)
-    for mine, other in zip(state, end, strict=True):
+    swapped = memory.reorder(torch.tensor([2, 0]))
+    for mine, other in zip(memory.state, end, strict=True):
         torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
+    logits, _ = model.step(ids[[2, 0], 0], swapped)
+    torch.testing.assert_close(logits, model.step(ids[:, 0], memory)[0][[2, 0]])
+    assert Memory().reorder(torch.tensor([0])).state is None
 
 
 @settings(deadline=None, max_examples=25)

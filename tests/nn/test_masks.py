@@ -111,6 +111,18 @@ def test_a_mask_without_diagonal_is_recognised():
     check_mask(left | torch.eye(T, dtype=torch.bool), *inputs(s=T))
 
 
+def test_a_mask_that_only_with_causality_leaves_nothing():
+    q, k = inputs()  # query 0 of T = 5 stands at position 2 of S = 7
+    for first, fine in [(2, True), (3, False), (4, False)]:
+        mask = (torch.arange(S) >= first).expand(1, 1, T, S).clone()
+        check_mask(mask, q, k)  # whether it was checked before without causality makes no difference
+        if fine:
+            check_mask(mask, q, k, causal=True)
+            continue
+        with pytest.raises(ValueError, match=r"mask\[0, 0, 0\], causal besides, is False everywhere.* on the left"):
+            check_mask(mask, q, k, causal=True)
+
+
 def test_a_mask_is_read_once_until_it_changes(monkeypatch):
     mask, reads = causal_mask(T), []
     monkeypatch.setattr(masks, "_what_may_be_wrong", lambda *_: reads.append(1) or "")

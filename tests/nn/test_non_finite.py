@@ -73,11 +73,13 @@ def test_nan_and_infinite_are_told_apart():
 def test_gradients():
     model, x = Root(), torch.zeros(1, 2)
     # the slope of √ at 0 is infinite, times the 0 before it NaN
-    with pytest.raises(
-        FloatingPointError, match=r"the gradient of the output of 'inner' \(Linear\) is not finite: 3 NaN"
+    with (
+        pytest.raises(
+            FloatingPointError, match=r"the gradient of the output of 'inner' \(Linear\) is not finite: 3 NaN"
+        ),
+        raise_on_non_finite(model),
     ):
-        with raise_on_non_finite(model):
-            model(x).sum().backward()
+        model(x).sum().backward()
     with raise_on_non_finite(model, gradients=False):
         model(x).sum().backward()
 
@@ -85,11 +87,11 @@ def test_gradients():
 def test_a_gradient_of_a_parameter_that_no_layer_gives_out():
     model = torch.nn.Module()
     model.scale = torch.nn.Parameter(torch.zeros(3))
-    with pytest.raises(
-        FloatingPointError, match="the gradient of the parameter 'scale' is not finite: 3 infinite of 3"
+    with (
+        pytest.raises(FloatingPointError, match="the gradient of the parameter 'scale' is not finite: 3 infinite of 3"),
+        raise_on_non_finite(model),
     ):
-        with raise_on_non_finite(model):
-            model.scale.sqrt().sum().backward()
+        model.scale.sqrt().sum().backward()
 
 
 def test_nothing_is_left_behind():
