@@ -91,7 +91,8 @@ def test_figures_have_captions_and_alt_text(notebook):
 
 
 def test_data_is_declared(notebook):
-    loaded = set(re.findall(r"data\.load\(\"([\w-]+)\"\)", "\n".join(cell.source for cell in code_cells(notebook))))
+    calls = r"data\.(?:load|open_member|member_path)\(\"([\w-]+)\""
+    loaded = set(re.findall(calls, "\n".join(cell.source for cell in code_cells(notebook))))
     assert loaded == set(notebook.metadata.lmbook.data)
 
 
