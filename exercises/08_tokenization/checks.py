@@ -60,6 +60,8 @@ def bytes_per_token(student, rng):
         return list(range(-(-plain // step) + 2 * (len(text) - plain)))
 
     texts = [_text(rng, 9, 0), _text(rng, 2, 9), _text(rng, 4, 1)]
+    while len(encode("".join(texts))) == sum(len(encode(text)) for text in texts):
+        texts[0] += str(rng.choice(LETTERS))  # so that it matters whether the texts are encoded one by one
     tokens = [len(encode(text)) for text in texts]
     size, characters = [len(text.encode()) for text in texts], [len(text) for text in texts]
     expected = sum(size) / sum(tokens)
@@ -79,6 +81,10 @@ def bytes_per_token(student, rng):
     require(
         not _same(got, sum(len(text.encode("utf-16")) for text in texts) / sum(tokens)),
         "These are the bytes of UTF-16; the task asks for UTF-8.",
+    )
+    require(
+        not _same(got, sum(size) / len(encode("".join(texts)))),
+        "You joined the texts before you encoded them; encode each text by itself.",
     )
     require(
         not _same(got, size[0] / tokens[0]) and not _same(got, size[-1] / tokens[-1]),
@@ -238,6 +244,8 @@ def split_specials(student, rng):
     ask(end + one + end + sep, [end, sep], "Special tokens at the ends and side by side")
     ask(one + double + two + end, specials, "Of two that begin at the same place the longer one counts")
     ask(one + double + two + end, specials[::-1], "Of two that begin at the same place the longer one counts")
+    first, second = f"<{name}", f"{name}|{other}>"
+    ask(f"{one}<{name}|{other}>{two}", [second, first], "What begins further left counts, even if it is shorter")
     ask(one + end, [], "Without special tokens all is one part")
     ask("", [end], "An empty text has no parts")
 

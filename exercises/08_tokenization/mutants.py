@@ -10,6 +10,11 @@ import numpy as np
 from lmcore.checking import mutant
 
 
+@mutant("bytes_per_token", rejected_with="encode each text by itself")
+def joins_the_texts(texts, encode):
+    return sum(len(text.encode()) for text in texts) / len(encode("".join(texts)))
+
+
 @mutant("bytes_per_token", rejected_with="tokens per byte")
 def turns_the_fraction(texts, encode):
     return sum(len(encode(text)) for text in texts) / sum(len(text.encode()) for text in texts)
@@ -146,6 +151,21 @@ def takes_the_shorter(text, specials):
 @mutant("split_specials", rejected_with="the longer one counts")
 def takes_them_as_they_come(text, specials):
     return _by_pattern(text, specials, order=lambda s: 0)
+
+
+@mutant("split_specials", rejected_with="further left counts")
+def splits_by_the_longest_first(text, specials):
+    parts = [(text, False)] if text else []
+    for special in sorted(specials, key=len, reverse=True):
+        new = []
+        for part, marked in parts:
+            if marked:
+                new.append((part, marked))
+                continue
+            for i, piece in enumerate(part.split(special)):
+                new += [(special, True)] * (i > 0) + [(piece, False)] * bool(piece)
+        parts = new
+    return parts
 
 
 @mutant("split_specials", rejected_with="No part may be empty")

@@ -84,6 +84,26 @@ def bits_per_character(logprobs: ArrayLike, n_characters: int) -> float:
     return _bits_per(logprobs, n_characters, "n_characters")
 
 
+def bits_per_byte(logprobs: ArrayLike, n_bytes: int) -> float:
+    """Spread a text's total surprise over the bytes of its UTF-8 encoding: a unit for all languages and tokenizers.
+
+    A Chinese character has three bytes there, an English letter one, so bits per character of the two languages differ
+    more than bits per byte.
+
+    Args:
+        logprobs: (N,) natural log-probabilities, one per token, of the whole text.
+        n_bytes: ``len(text.encode())``.
+    Returns:
+        Bits per byte; times n_bytes / 8 it is the size of the file that the model could pack the text into.
+    Raises:
+        ValueError: as ``cross_entropy``, or n_bytes < 1.
+
+    >>> bits_per_byte(np.log([1/2, 1/8]), n_bytes=len("你".encode()) + 1)   # 4 bits over 3 + 1 bytes
+    1.0
+    """
+    return _bits_per(logprobs, n_bytes, "n_bytes")
+
+
 def bits_per_word(logprobs: ArrayLike, n_words: int) -> float:
     """Spread a text's total surprise over its words, whatever its tokens are.
 

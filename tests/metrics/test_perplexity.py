@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy, gmean
 
-from lmcore.metrics.perplexity import bits_per_character, bits_per_word, cross_entropy, perplexity
+from lmcore.metrics.perplexity import bits_per_byte, bits_per_character, bits_per_word, cross_entropy, perplexity
 
 PROBS = st.lists(st.floats(1e-9, 1.0), min_size=1, max_size=31)
 
@@ -64,5 +64,7 @@ def test_errors(logprobs, message):
 def test_units_must_exist():
     with pytest.raises(ValueError, match="n_characters must be at least 1, got 0"):
         bits_per_character([-1.0], 0)
+    with pytest.raises(ValueError, match="n_bytes must be at least 1, got 0"):
+        bits_per_byte([-1.0], 0)
     with pytest.raises(ValueError, match="n_words must be at least 1, got -2"):
         bits_per_word([-1.0], -2)
