@@ -196,6 +196,13 @@ def masked_softmax(student, rng):
         "A large score of a *forbidden* key spoils the row: it must be out before the maximum and the sum are taken. "
         "Dividing again after the softmax does not help when the allowed weights have vanished.",
     )
+    apart = scores + 1000 * np.array([[1], [-1], [1], [0], [-1]])
+    with np.errstate(all="ignore"):
+        got = _shape(student(apart, allowed), (T, S), "query, key")
+    require(
+        np.isfinite(got).all() and _same(got, expected, 2e-3),
+        "Rows of very different size: subtract from each row its own largest score, not the largest of all.",
+    )
 
 
 def _part(scores, values):

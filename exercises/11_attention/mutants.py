@@ -312,3 +312,10 @@ def deals_the_numbers_out(X, Wq, Wk, Wv, Wo, heads):
         return x.reshape(T, D // heads, heads).transpose(2, 0, 1)
 
     return _heads(X, Wq, Wk, Wv, Wo, heads, split=split, join=lambda y: y.transpose(1, 2, 0).reshape(T, D))
+
+
+@mutant("masked_softmax", rejected_with="not the largest of all")
+def subtracts_the_largest_of_all(scores, allowed):
+    scores = np.where(allowed, scores, -np.inf)
+    powers = np.exp(scores - scores.max())
+    return powers / powers.sum(axis=1, keepdims=True)

@@ -82,7 +82,7 @@ def layer_norm(student, rng):
 def add_sublayer(student, rng):
     """Pre-norm and post-norm."""
     x = rng.normal(size=(5, 7))
-    matrix, scale = rng.normal(size=(7, 7)), rng.uniform(2, 3)
+    matrix, scale = rng.normal(size=(7, 7)), rng.uniform(1, 3, size=7)
 
     def f(y):
         return np.tanh(np.asarray(y) @ matrix) + 0.5

@@ -398,3 +398,8 @@ def fills_up_the_beam(beams, logp, width, end):
 def sorts_upwards(beams, logp, width, end):
     going_on, finished = _step(beams, logp, width, end)
     return going_on[::-1], finished[::-1]
+
+
+@mutant("add_sublayer", rejected_with="not norm(x + f(x))")
+def normalizes_the_sum_twice(x, f, norm, order):
+    return x + f(norm(x)) if order == "pre" else norm(norm(x + f(x)))
