@@ -57,26 +57,27 @@ def randomize(module):
 
 
 def assert_same(ours, theirs, run_ours, run_theirs, inputs):
-    """Outputs, and the gradients of all inputs and parameters, agree."""
+    """Outputs, and the gradients of all inputs and parameters, agree: in double precision, to many digits."""
+    ours, theirs = ours.double(), theirs.double()
     assert {name: tuple(p.shape) for name, p in to_torch(ours.state_dict()).items()} == {
         name: tuple(p.shape) for name, p in theirs.state_dict().items()
     }
     ours.load_state_dict(from_torch(theirs.state_dict()))
     results = []
     for module, run in ((ours, run_ours), (theirs, run_theirs)):
-        tensors = [x.clone().requires_grad_() for x in inputs]
+        tensors = [x.double().requires_grad_() for x in inputs]
         y = run(module, *tensors)
         (y * normal(*y.shape, seed=9)).sum().backward()
         named = {name: p.grad for name, p in module.named_parameters()}
         results.append((y, [x.grad for x in tensors], from_torch(named) if module is theirs else named))
     (y, gradients, named), (y2, gradients2, named2) = results
-    torch.testing.assert_close(y, y2, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(gradients, gradients2, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(y, y2, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(gradients, gradients2, rtol=1e-9, atol=1e-10)
     assert named.keys() == named2.keys()
     for name, gradient in named.items():
         assert gradient.abs().max() > 0
         scale = max(1, float(named2[name].abs().max()))  # gradients of weights are sums over all positions
-        torch.testing.assert_close(gradient / scale, named2[name] / scale, rtol=1e-5, atol=1e-5, msg=name)
+        torch.testing.assert_close(gradient / scale, named2[name] / scale, rtol=1e-9, atol=1e-10, msg=name)
 
 
 # ---- hand-worked ----
