@@ -128,7 +128,7 @@ class GloVe:
         Args:
             sentences: sequences of words; windows end with them.
             rng: draws the first vectors and the order of the pairs.
-            compiled: False: the readable loop, some hundred times slower.
+            compiled: False: the readable loop, far slower.
         Raises:
             TypeError: a sentence is a string.   ValueError: no two words stand near each other.
         """
