@@ -96,6 +96,15 @@ def test_data_is_declared(notebook):
     assert loaded == set(notebook.metadata.lmbook.data)
 
 
+def test_no_output_names_a_place_on_the_authors_machine(notebook):
+    for cell in code_cells(notebook):
+        for output in cell.get("outputs", []):
+            shown = "\n".join([*output.get("traceback", []), str(output.get("text", ""))])
+            assert not re.search(r"\.py\b.{0,20}:\d|(?<![\w.])/(home|root|Users|tmp|work)/", shown), (
+                f"a traceback or a path is stored; an error's cell begins with %xmode Minimal: {cell.source}"
+            )
+
+
 def test_run_is_recorded_and_short(notebook):
     assert notebook.metadata.lmbook.minutes > 0
     assert notebook.metadata.lmbook.run.seconds <= 60
