@@ -19,6 +19,7 @@ ARROWS = {
     "models": {"nn", "optional"},
     "nn": {"optional"},
     "optional": set(),
+    "parallel": {"models", "nn", "optional", "train"},
     "plot": set(),
     "text": {"optional"},
     "train": {"optional"},
