@@ -49,6 +49,11 @@ def letter_runs(student, rng):
     latin, han, cyrillic = _word(rng), _word(rng, HAN), _word(rng, list("бгджзлпфцшюя"))
     number = str(rng.integers(10, 99))
     got = _strings(student(f"{latin}, {han}"))
+    require(got != [latin + han], f"You glued the runs together, {got}: what is no letter ends a run.")
+    require(
+        got == [latin, han] or got != list(latin + han),
+        f"You return single letters, {got}; neighbours belong to one run.",
+    )
     require(han in got, f"The Chinese is gone: of {latin!r} and {han!r} you return {got}. [A-Za-z] knows 52 letters.")
     require(got == [latin, han], f"Expected {[latin, han]}, got {got}.")
     got = _strings(student(f"{latin} {cyrillic}!"))

@@ -19,6 +19,17 @@ def knows_only_english(text):
     return re.findall("[A-Za-z]+", _nfc(text))
 
 
+@mutant("letter_runs", rejected_with="You glued the runs together")
+def glues_all_letters(text):
+    letters = "".join(filter(str.isalpha, _nfc(text)))
+    return [letters] if letters else []
+
+
+@mutant("letter_runs", rejected_with="You return single letters")
+def returns_single_letters(text):
+    return re.findall(r"[^\W\d_]", _nfc(text))
+
+
 @mutant("letter_runs", rejected_with="Letters may be of any script")
 def knows_english_and_chinese(text):
     return re.findall("[A-Za-z\u00c0-\u017f\u4e00-\u9fff]+", _nfc(text))

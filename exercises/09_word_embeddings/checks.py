@@ -384,13 +384,15 @@ def glove_loss(student, rng):
     x_max = float(rng.integers(11, 18))
 
     def J(
-        *, log=np.log, f=True, cap=True, power=0.75, left=True, right=True, table=X, context=C, biases=(b, b_context)
-    ):
+        *, log=np.log, f=True, cap=True, power=0.75, left=True, right=True, table=X, context=C, biases=(b, b_context),
+        inside=False,
+    ):  # fmt: skip
         i, j = np.nonzero(table)
         count = table[i, j]
         difference = (W[i] * context[j]).sum(axis=1) + left * biases[0][i] + right * biases[1][j] - log(count)
         weights = (count / x_max) ** power if f else np.ones_like(count)
-        return (np.minimum(weights, 1) if cap else weights) @ difference**2
+        weights = np.minimum(weights, 1) if cap else weights
+        return ((weights * difference) ** 2).sum() if inside else weights @ difference**2
 
     expected = J()
     with np.errstate(all="ignore"):
@@ -407,6 +409,7 @@ def glove_loss(student, rng):
         (J(left=False, right=False), "The biases are missing."),
         (J(right=False), "The second bias, of the word that is asked for, is missing."),
         (J(left=False), "The first bias, of the word that is given, is missing."),
+        (J(inside=True), "You squared the weights, too: f(X) multiplies the squared difference from outside."),
         (J(cap=False), "The weights must not exceed one: counts above x_max all have the weight 1."),
         (J(power=1), "The power ¾ of the weights is missing."),
         (J(log=np.log1p), "Do not add 1 to the counts; leave out those that are zero."),

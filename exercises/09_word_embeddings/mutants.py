@@ -361,6 +361,13 @@ def does_not_cap_the_weights(W, C, b, b_context, X, x_max):
     return _glove(W, C, b, b_context, X, x_max, cap=np.inf)
 
 
+@mutant("glove_loss", rejected_with="You squared the weights, too")
+def weighs_inside_the_square(W, C, b, b_context, X, x_max):
+    i, j = np.nonzero(X)
+    difference = (W[i] * C[j]).sum(axis=1) + b[i] + b_context[j] - np.log(X[i, j])
+    return ((np.minimum(1, (X[i, j] / x_max) ** 0.75) * difference) ** 2).sum()
+
+
 @mutant("glove_loss", rejected_with="The power ¾")
 def forgets_the_power(W, C, b, b_context, X, x_max):
     return _glove(W, C, b, b_context, X, x_max, power=1)

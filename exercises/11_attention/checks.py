@@ -355,7 +355,7 @@ def _multi_head(X, Wq, Wk, Wv, Wo, heads, *, wrong=None):
             mask = mask.T
         elif wrong in ("blind", "backwards"):
             mask = np.ones_like(mask)
-        scores = np.where(mask, scores, -np.inf)
+        scores = scores * mask if wrong == "zeros" else np.where(mask, scores, -np.inf)
         weights = _softmax(scores, axis=1) if wrong == "columns" else _softmax(scores)
     y = weights @ v
     joined = y.reshape(T, D) if wrong == "joined" else y.transpose(1, 0, 2).reshape(T, D)
@@ -378,6 +378,7 @@ def multi_head(student, rng):
             "blind": "Your words see the future: the causal mask is missing.",
             "future": "Your mask is the wrong way round: words see the future in place of the past.",
             "late": "You masked after the softmax: mask the scores, with −∞.",
+            "zeros": "You multiplied the scores by the mask: a score of 0 still has the share e⁰ = 1. Forbidden is −∞.",
             "D": "You divided by √D; each head has its own key of length d = D/H.",
             "none": "The scale is missing: divide the scores by √d.",
             "square": "You divided by d; its root belongs there.",

@@ -294,6 +294,14 @@ def sees_everything(X, Wq, Wk, Wv, Wo, heads):
     return _heads(X, Wq, Wk, Wv, Wo, heads, mask=False)
 
 
+@mutant("multi_head", rejected_with="You multiplied the scores by the mask")
+def multiplies_scores_by_the_mask(X, Wq, Wk, Wv, Wo, heads):
+    T, D = X.shape
+    q, k, v = ((X @ W).reshape(T, heads, D // heads).swapaxes(0, 1) for W in (Wq, Wk, Wv))
+    weights = _softmax(q @ k.swapaxes(1, 2) / np.sqrt(D // heads) * np.tri(T))
+    return (weights @ v).swapaxes(0, 1).reshape(T, D) @ Wo
+
+
 @mutant("multi_head", rejected_with="one single head")
 def ignores_the_heads(X, Wq, Wk, Wv, Wo, heads):
     return _heads(X, Wq, Wk, Wv, Wo, 1)

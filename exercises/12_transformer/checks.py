@@ -307,6 +307,7 @@ def smoothed_loss(student, rng):
             "You spread s over the V − 1 other tokens; here it is spread over all V, the target among them.",
         ),
         (loss(logits, 1 - s, s / V), "Your targets do not sum to one: the right token gets 1 − s plus its share s/V."),
+        (loss(logits, 1 + off, off), "Your targets do not sum to one: who gives s away has 1 − s left, not 1."),
         (loss(logits, 1 - s, 0.0), "You took s from the target and gave it to nobody; spread it over all tokens."),
         (loss(logits, on, off, everything), "Places with the target pad are counted; leave them out."),
         (

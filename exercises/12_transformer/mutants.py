@@ -284,6 +284,11 @@ def forgets_the_targets_own_share(logits, targets, s, pad):
     return _loss(logits, targets, s, pad, on=1 - s)
 
 
+@mutant("smoothed_loss", rejected_with="has 1 − s left")
+def only_adds_the_share_of_all(logits, targets, s, pad):
+    return _loss(logits, targets, s, pad, on=1 + s / logits.shape[1])
+
+
 @mutant("smoothed_loss", rejected_with="gave it to nobody")
 def only_takes_away(logits, targets, s, pad):
     return _loss(logits, targets, s, pad, on=1 - s, off=0.0)

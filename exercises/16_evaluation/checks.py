@@ -336,6 +336,64 @@ def rouge_l(student, rng):
         require(all(_same(value, 0) for value in got), f"Nothing in common in {pair}: all three are 0, got {got}.")
 
 
+def _unit(x):
+    """The rows of x at length 1."""
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def _each_once(cosines):
+    """Sum of the cosines of pairs, the best first, in which no token stands twice."""
+    left, total = cosines.copy(), 0.0
+    while np.isfinite(left).any():
+        i, j = np.unravel_index(left.argmax(), left.shape)
+        total += left[i, j]
+        left[i], left[:, j] = -np.inf, -np.inf
+    return total
+
+
+@tasks.add(points=2, minutes=15)
+def bertscore(student, rng):
+    """Greedy matching of token vectors."""
+    for _ in range(500):
+        meaning = rng.uniform(0.5, 2, size=(3, 4)) * np.eye(3, 4) * 3  # three words, and tokens that are near them
+        h = (meaning[[0, 0, 1, 2, 1]] + rng.normal(size=(5, 4))) * rng.uniform(0.3, 3, size=(5, 1))
+        r = (meaning[[0, 1, 2]] + rng.normal(size=(3, 4))) * rng.uniform(0.3, 3, size=(3, 1))
+        c, dots, once = _unit(h) @ _unit(r).T, h @ r.T, _each_once(_unit(h) @ _unit(r).T)
+        gaps = np.linalg.norm(_unit(h)[:, None] - _unit(r), axis=2)
+        precision, recall = c.max(axis=1).mean(), c.max(axis=0).mean()
+        wrong = [
+            (dots.max(axis=1).mean(), "You took plain products: divide each vector by its length, else long ones win."),
+            (once / 5, "You let each token be taken once; in greedy matching one may be the partner of several."),
+            (once / 3, "You let each token be taken once; in greedy matching one may be the partner of several."),
+            (c.mean(), "You averaged over all pairs; each token counts with its most similar partner alone."),
+            (c.max(axis=1).sum(), "You added up the tokens' best cosines; precision is their mean."),
+            (c.max(axis=1).sum() / 3, "You divided by the tokens of the other text; precision is a mean over its own."),
+            (gaps.min(axis=1).mean(), "Those are distances, of which a small one is good; compare by cosines."),
+            (
+                c.diagonal().mean(),
+                "You paired tokens by their places; each takes its most similar, wherever it stands.",
+            ),
+            (c.max(), "That is the best pair alone; precision is a mean over all tokens of the hypothesis."),
+        ]
+        clear = min(precision, recall) > 0.3 and abs(precision - recall) > 0.1  # or F1 is nearly the plain mean
+        if clear and _apart(precision, recall, *(value for value, _ in wrong)):
+            break
+    got = _several(student(h.copy(), r.copy()), "precision", "recall", "F1")
+    require(
+        not (_same(got[0], recall) and _same(got[1], precision)),
+        "Right numbers, wrong order: precision is the mean over the hypothesis' tokens, recall over the reference's.",
+    )
+    _differs(got[0], wrong)
+    for name, value, answer in (("Precision", precision, got[0]), ("Recall", recall, got[1])):
+        require(_same(answer, value), f"{name} from the cosines\n{c.round(3)}\nis {value:.6f}, got {answer}.")
+    f1 = 2 * precision * recall / (precision + recall)
+    require(
+        not _same(got[2], (precision + recall) / 2),
+        "F1 is the harmonic mean of precision and recall, not the arithmetic one.",
+    )
+    require(_same(got[2], f1), f"F1 should be {f1:.6f}, got {got[2]}.")
+
+
 def _swaps(first, second):
     """Differences of the means under all ways to swap."""
     differences = np.subtract(first, second)

@@ -315,6 +315,77 @@ def divides_zero_by_zero_at_the_end(hypothesis, reference):
     return p, r, 2 * p * r / (p + r)
 
 
+def _cosines(hypothesis, reference):
+    """Cosines of all pairs."""
+    a = hypothesis / np.linalg.norm(hypothesis, axis=1, keepdims=True)
+    b = reference / np.linalg.norm(reference, axis=1, keepdims=True)
+    return a @ b.T
+
+
+def _harmonic(p, r):
+    """Three scores from two."""
+    return p, r, 2 * p * r / (p + r)
+
+
+@mutant("bertscore", rejected_with="divide each vector by its length")
+def takes_plain_products(hypothesis, reference):
+    products = hypothesis @ reference.T
+    return _harmonic(products.max(axis=1).mean(), products.max(axis=0).mean())
+
+
+@mutant("bertscore", rejected_with="You let each token be taken once")
+def uses_each_token_once(hypothesis, reference):
+    cosines, total = _cosines(hypothesis, reference), 0.0
+    for _ in range(min(cosines.shape)):
+        i, j = np.unravel_index(cosines.argmax(), cosines.shape)
+        total += cosines[i, j]
+        cosines[i], cosines[:, j] = -np.inf, -np.inf
+    return _harmonic(total / len(hypothesis), total / len(reference))
+
+
+@mutant("bertscore", rejected_with="precision is the mean over the hypothesis' tokens")
+def swaps_the_axes(hypothesis, reference):
+    cosines = _cosines(hypothesis, reference)
+    return _harmonic(cosines.max(axis=0).mean(), cosines.max(axis=1).mean())
+
+
+@mutant("bertscore", rejected_with="its most similar partner alone")
+def averages_over_all_pairs(hypothesis, reference):
+    mean = _cosines(hypothesis, reference).mean()
+    return _harmonic(mean, mean)
+
+
+@mutant("bertscore", rejected_with="precision is their mean")
+def adds_up(hypothesis, reference):
+    cosines = _cosines(hypothesis, reference)
+    return _harmonic(cosines.max(axis=1).sum(), cosines.max(axis=0).sum())
+
+
+@mutant("bertscore", rejected_with="divided by the tokens of the other text")
+def divides_by_the_other_length(hypothesis, reference):
+    cosines = _cosines(hypothesis, reference)
+    return _harmonic(cosines.max(axis=1).sum() / len(reference), cosines.max(axis=0).sum() / len(hypothesis))
+
+
+@mutant("bertscore", rejected_with="paired tokens by their places")
+def pairs_by_place(hypothesis, reference):
+    mean = _cosines(hypothesis, reference).diagonal().mean()
+    return _harmonic(mean, mean)
+
+
+@mutant("bertscore", rejected_with="compare by cosines")
+def takes_distances(hypothesis, reference):
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (hypothesis, reference))
+    gaps = np.linalg.norm(a[:, None] - b, axis=2)
+    return _harmonic(gaps.min(axis=1).mean(), gaps.min(axis=0).mean())
+
+
+@mutant("bertscore", rejected_with="not the arithmetic one")
+def averages_the_two_plainly(hypothesis, reference):
+    p, r, _ = _harmonic(*(_cosines(hypothesis, reference).max(axis=k).mean() for k in (1, 0)))
+    return p, r, (p + r) / 2
+
+
 def _signs(n):
     """All ways to swap n items."""
     return np.array(list(product((1, -1), repeat=n)))

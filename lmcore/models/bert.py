@@ -5,9 +5,11 @@ back the tokens that were hidden (the masked language model, MLM), the other say
 the first in the text (next sentence prediction, NSP).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,8 +34,11 @@ class BERTConfig:
         shared: all layers are one and the same, as in ALBERT.
         pooler: whether there is a dense layer on the first token's vector.
         nsp: whether pretraining has the head for next sentence prediction, which needs the pooler.
+        neighbours: give the scores of attention `neighbour_bias`, which the paper does not have.
+        init_std: standard deviation of the first matrices. The paper's 0.02 suits its d_model of 768; where vectors are
+            short, attention begins so even with it that small models hardly learn.
     Raises:
-        ValueError: a size below 1, or nsp without pooler.
+        ValueError: a size below 1, nsp without pooler, or init_std ≤ 0.
     """
 
     vocabulary_size: int
@@ -43,6 +48,8 @@ class BERTConfig:
     shared: bool = False
     pooler: bool = True
     nsp: bool = True
+    neighbours: bool = False
+    init_std: float = 0.02
 
     def __post_init__(self):
         for name in ("vocabulary_size", "max_length", "segments"):
@@ -51,13 +58,19 @@ class BERTConfig:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
         if self.nsp and not self.pooler:
             raise ValueError("nsp looks at the pooler's vector: pooler must be True")
+        if not 0 < self.init_std < math.inf:
+            raise ValueError(f"init_std must be above zero, got {self.init_std!r}")
 
     @classmethod
     def standard(
         cls, *, vocabulary_size: int, d_model: int, layers: int, heads: int, d_ff: int | None = None,
-        dropout: float = 0.1, norm_eps: float = 1e-12, max_length: int = 512, shared: bool = False, nsp: bool = True,
+        dropout: float = 0.1, norm_eps: float = 1e-12, **options: Any,
     ) -> "BERTConfig":  # fmt: skip
         """As Devlin et al. 2019: norms after each part, GELU, four times as many hidden units if d_ff is None.
+
+        Args:
+            vocabulary_size: number of ids.   d_model, layers, heads, d_ff, dropout, norm_eps: see `TransformerConfig`.
+            options: of `BERTConfig`, such as max_length, shared or nsp.
 
         >>> config = BERTConfig.standard(vocabulary_size=30_522, d_model=768, layers=12, heads=12)
         >>> sum(p.numel() for p in BERT(config, device="meta").parameters())   # the paper says 110M
@@ -67,16 +80,39 @@ class BERTConfig:
             d_model=d_model, heads=heads, d_ff=4 * d_model if d_ff is None else d_ff, layers=layers, dropout=dropout,
             norm_eps=norm_eps, order="post", activation="gelu",
         )  # fmt: skip
-        return cls(
-            vocabulary_size=vocabulary_size, transformer=stack, max_length=max_length, shared=shared, nsp=nsp
-        )  # fmt: skip
+        return cls(vocabulary_size=vocabulary_size, transformer=stack, **options)
 
 
-def _first_weights(model: Module, generator: torch.Generator | None) -> None:
-    """Matrices normal with standard deviation 0.02, biases zero, as in the paper's program."""
+def neighbour_bias(heads: int, length: int, *, device: torch.device | str | None = None) -> Tensor:
+    """What makes heads look at the neighbours from the start: −slope · |j − (t ± 1)| for query t and key j.
+
+    The even heads prefer the place on the left, the odd ones that on the right. The first two do so with slope 2, each
+    next pair with a quarter of that, down to heads that hardly care.
+
+    Returns:
+        (heads, T, T), to be added to the scores.
+    Differs: ALiBi (Press et al. 2022) prefers the token itself, which for ``[MASK]`` is of no use.
+
+    >>> neighbour_bias(2, 3)
+    tensor([[[-2., -4., -6.],
+             [-0., -2., -4.],
+             [-2., -0., -2.]],
+    <BLANKLINE>
+            [[-2., -0., -2.],
+             [-4., -2., -0.],
+             [-6., -4., -2.]]])
+    """
+    place = torch.arange(length, device=device)
+    distance = (place - place[:, None]).float()  # (T, T), j − t
+    each = [-(2.0 / 4 ** (h // 2)) * (distance + (1 if h % 2 == 0 else -1)).abs() for h in range(heads)]
+    return torch.stack(each)
+
+
+def _first_weights(model: Module, std: float, generator: torch.Generator | None) -> None:
+    """Matrices normal, biases zero, as in the paper's program."""
     for name, parameter in model.named_parameters():
         if parameter.ndim >= 2:
-            init.normal_(parameter, std=0.02, generator=generator)
+            init.normal_(parameter, std=std, generator=generator)
         elif name.endswith("bias"):
             init.zeros_(parameter)
 
@@ -118,7 +154,7 @@ class BERT(Module):
         if config.shared:
             for i in range(1, stack.layers):
                 self.encoder.layers[i] = self.encoder.layers[0]
-        _first_weights(self, generator)
+        _first_weights(self, config.init_std, generator)
 
     def forward(
         self, ids: Tensor, lengths: Tensor | Sequence[int] | None = None, *, segments: Tensor | None = None
@@ -146,7 +182,9 @@ class BERT(Module):
         x = self.positions(self.tokens(ids))
         x = x + (self.segments.weight[0] if segments is None else self.segments(segments))
         mask = None if lengths is None else padding_mask(lengths, ids.shape[1]).to(ids.device)
-        return self.encoder(self.dropout(self.norm(x)), mask=mask)
+        stack = self.config.transformer
+        bias = neighbour_bias(stack.heads, ids.shape[1], device=ids.device) if self.config.neighbours else None
+        return self.encoder(self.dropout(self.norm(x)), mask=mask, bias=bias)
 
     def pooled(self, hidden: Tensor) -> Tensor:
         """The first token's vector through a dense layer and tanh: (B, T, d_model) → (B, d_model).
@@ -164,16 +202,19 @@ class MaskedLMHead(Module):
 
     Args:
         table: (V, d), the weights of the token embedding, which are shared.   norm_eps: of the norm.
+        std: of the dense layer's first weights.
     Attributes:
         dense, norm, table, and bias (V,).
     """
 
-    def __init__(self, table: Parameter, *, norm_eps: float = 1e-12, generator: torch.Generator | None = None):
+    def __init__(
+        self, table: Parameter, *, norm_eps: float = 1e-12, std: float = 0.02, generator: torch.Generator | None = None
+    ):
         super().__init__()
         d = table.shape[1]
         self.dense, self.norm = Linear(d, d, generator=generator), LayerNorm(d, eps=norm_eps)
         self.table, self.bias = table, Parameter(torch.zeros(len(table)))
-        init.normal_(self.dense.weight, std=0.02, generator=generator)
+        init.normal_(self.dense.weight, std=std, generator=generator)
         init.zeros_(self.dense.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -202,10 +243,12 @@ class BERTForPretraining(Module):
         self.config = config
         self.bert = BERT(config, generator=generator, device=device)
         with torch.device("cpu" if device is None else device):
-            self.mlm = MaskedLMHead(self.bert.tokens.weight, norm_eps=config.transformer.norm_eps, generator=generator)
+            self.mlm = MaskedLMHead(
+                self.bert.tokens.weight, norm_eps=config.transformer.norm_eps, std=config.init_std, generator=generator
+            )
             self.nsp = Linear(config.transformer.d_model, 2, generator=generator) if config.nsp else None
         if self.nsp is not None:
-            _first_weights(self.nsp, generator)
+            _first_weights(self.nsp, config.init_std, generator)
 
     def forward(
         self, ids: Tensor, lengths: Tensor | Sequence[int] | None = None, *, segments: Tensor | None = None,

@@ -5,7 +5,6 @@ Parameters are named and shaped as torch's, so that a state dict of one loads in
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -13,13 +12,7 @@ from torch.nn import Module, Parameter
 
 from lmcore.nn import functional, init
 from lmcore.nn.activations import ACTIVATIONS
-
-
-def _check_sizes(**sizes: int) -> None:
-    """Refuse sizes that are not whole numbers of at least 1."""
-    for name, size in sizes.items():
-        if not isinstance(size, Integral) or size < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {size!r}")
+from lmcore.nn.sizes import check_sizes
 
 
 class Linear(Module):
@@ -47,7 +40,7 @@ class Linear(Module):
         self, in_features: int, out_features: int, *, bias: bool = True, generator: torch.Generator | None = None
     ):
         super().__init__()
-        _check_sizes(in_features=in_features, out_features=out_features)
+        check_sizes(in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(torch.empty(out_features, in_features))
         self.register_parameter("bias", Parameter(torch.empty(out_features)) if bias else None)
@@ -89,7 +82,7 @@ class Embedding(Module):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, *, generator: torch.Generator | None = None):
         super().__init__()
-        _check_sizes(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        check_sizes(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.weight = Parameter(torch.empty(num_embeddings, embedding_dim))
         self.reset_parameters(generator)

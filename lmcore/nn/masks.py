@@ -8,10 +8,11 @@ scaled_dot_product_attention means what we mean.
 """
 
 from collections.abc import Sequence
-from numbers import Integral
 
 import torch
 from torch import Tensor
+
+from lmcore.nn.sizes import check_sizes
 
 
 def causal_mask(T: int, S: int | None = None, *, device: torch.device | str | None = None) -> Tensor:
@@ -30,9 +31,7 @@ def causal_mask(T: int, S: int | None = None, *, device: torch.device | str | No
             [1, 1, 1, 1, 1]], dtype=torch.int32)
     """
     S = T if S is None else S
-    for name, length in {"T": T, "S": S}.items():
-        if not isinstance(length, Integral) or length < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {length!r}")
+    check_sizes(T=T, S=S)
     if S < T:
         raise ValueError(f"S = {S} keys must include the positions of the T = {T} queries")
     return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)

@@ -10,12 +10,13 @@ from torch.nn.functional import linear
 from lmcore.nn import init
 from lmcore.nn.attention import attention, attention_matrix
 from lmcore.nn.kv_cache import KVCache
-from lmcore.nn.layers import Dropout, Linear, _check_sizes
+from lmcore.nn.layers import Dropout, Linear
+from lmcore.nn.sizes import check_sizes
 
 
 def _check_heads(d_model: int, heads: int, kv_heads: int) -> None:
     """Refuse heads that d_model, or the heads of keys, cannot be shared out among."""
-    _check_sizes(d_model=d_model, heads=heads, kv_heads=kv_heads)
+    check_sizes(d_model=d_model, heads=heads, kv_heads=kv_heads)
     if d_model % heads:
         raise ValueError(f"d_model = {d_model} must be a multiple of heads = {heads}: each head has d_model / heads")
     if heads % kv_heads:
@@ -96,7 +97,7 @@ class MultiHeadAttention(Module):
 
     def _from_memory(self, x: Tensor, memory: Tensor, cache: KVCache | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of cross-attention; keys and values are the same for all steps."""
-        rows = [self.d_model, 2 * self.kv_heads * self.head_dim]
+        rows = [self.heads * self.head_dim, 2 * self.kv_heads * self.head_dim]
         weights = self.in_proj_weight.split(rows)
         biases = (None, None) if self.in_proj_bias is None else self.in_proj_bias.split(rows)
         q = self._heads(x, weights[0], biases[0])

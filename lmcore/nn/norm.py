@@ -4,11 +4,11 @@ Both look at the last axis alone. Unlike batch norm they never mix the examples 
 does not depend on the sentences beside it, nor on whether the network is training.
 """
 
-from numbers import Integral
-
 import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
+
+from lmcore.nn.sizes import check_sizes
 
 
 def layer_norm_in_steps(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, eps: float) -> Tensor:
@@ -51,8 +51,7 @@ class _Norm(Module):
 
     def __init__(self, dim: int, eps: float, bias: bool):
         super().__init__()
-        if not isinstance(dim, Integral) or dim < 1:
-            raise ValueError(f"dim must be a whole number of at least 1, got {dim!r}")
+        check_sizes(dim=dim)
         if not eps >= 0:
             raise ValueError(f"eps must be at least 0, got {eps}")
         self.dim, self.eps = dim, eps

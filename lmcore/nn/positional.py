@@ -5,27 +5,19 @@ queries and keys by angles that grow with the position, so that their product de
 to the scores a penalty that grows with the distance.
 """
 
-from numbers import Integral
-
 import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
 
 from lmcore.nn import init
+from lmcore.nn.sizes import check_sizes
 
 LAYOUTS = ("half", "interleaved")
 
 
-def _check(**sizes: int) -> None:
-    """Refuse sizes that are not whole numbers of at least 1."""
-    for name, size in sizes.items():
-        if not isinstance(size, Integral) or size < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {size!r}")
-
-
 def _check_even(dim: int) -> None:
     """Refuse a dim that is no number of pairs."""
-    _check(dim=dim)
+    check_sizes(dim=dim)
     if dim % 2:
         raise ValueError(f"dim must be even, for the coordinates turn in pairs; got {dim}")
 
@@ -48,7 +40,7 @@ def angles(length: int, dim: int, *, base: float = 10000.0) -> Tensor:
             [2.0000, 0.2000]], dtype=torch.float64)
     """
     _check_even(dim)
-    _check(length=length)
+    check_sizes(length=length)
     if not base > 0:
         raise ValueError(f"base must be above zero, got {base}")
     frequencies = base ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
@@ -99,7 +91,7 @@ class SinusoidalPositions(Module):
 
     def __init__(self, max_length: int, dim: int):
         super().__init__()
-        _check(max_length=max_length)
+        check_sizes(max_length=max_length)
         self.register_buffer("table", sinusoidal(max_length, dim), persistent=False)  # no need to save what is known
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
@@ -125,7 +117,7 @@ class LearnedPositions(Module):
 
     def __init__(self, max_length: int, dim: int, *, generator: torch.Generator | None = None):
         super().__init__()
-        _check(max_length=max_length, dim=dim)
+        check_sizes(max_length=max_length, dim=dim)
         self.weight = Parameter(torch.empty(max_length, dim))
         self.reset_parameters(generator)
 
@@ -163,7 +155,7 @@ class RotaryPositions(Module):
         super().__init__()
         if layout not in LAYOUTS:
             raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
-        _check(max_length=max_length)
+        check_sizes(max_length=max_length)
         self.dim, self.base, self.layout, self.max_length = dim, base, layout, max_length
         turned = angles(max_length, dim, base=base)
         self.register_buffer("cos", turned.cos().float(), persistent=False)
@@ -203,7 +195,7 @@ def permute_rows(weight: Tensor, heads: int, *, to: str) -> Tensor:
     """
     if to not in LAYOUTS:
         raise ValueError(f"to must be one of {', '.join(LAYOUTS)}, got {to!r}")
-    _check(heads=heads)
+    check_sizes(heads=heads)
     rows, *rest = weight.shape
     if rows == 0 or rows % (2 * heads):
         raise ValueError(f"weight has {rows} rows, which are not {heads} heads of an even number each")
@@ -226,7 +218,7 @@ def alibi_slopes(heads: int) -> Tensor:
     >>> alibi_slopes(4).tolist(), alibi_slopes(3).tolist()
     ([0.25, 0.0625, 0.015625, 0.00390625], [0.0625, 0.00390625, 0.25])
     """
-    _check(heads=heads)
+    check_sizes(heads=heads)
     power = 1 << (int(heads).bit_length() - 1)
     ratios = [8 * (i + 1) / power for i in range(power)]
     ratios += [8 * (i + 1) / (2 * power) for i in range(0, 2 * power, 2)][: heads - power]
@@ -249,7 +241,7 @@ def alibi_bias(heads: int, queries: int, keys: int) -> Tensor:
     tensor([[[-1.,  0., -1.],
              [-2., -1.,  0.]]])
     """
-    _check(queries=queries, keys=keys)
+    check_sizes(queries=queries, keys=keys)
     if queries > keys:
         raise ValueError(f"there are {queries} queries but only {keys} keys; each query is also a key")
     positions = torch.arange(keys)

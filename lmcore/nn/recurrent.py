@@ -18,9 +18,10 @@ from torch.nn import Module, Parameter
 from torch.nn.functional import linear
 
 from lmcore.nn import init
-from lmcore.nn.layers import Dropout, _check_sizes
+from lmcore.nn.layers import Dropout
 from lmcore.nn.ragged import layout
 from lmcore.nn.recurrent_cells import NONLINEARITIES, check_nonlinearity
+from lmcore.nn.sizes import check_sizes
 
 Rows = tuple[Tensor, ...]  # a state as one or two tensors (rows, hidden_size)
 State = Tensor | tuple[Tensor, Tensor]
@@ -45,7 +46,7 @@ class _Recurrent(Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        _check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if dropout and num_layers == 1:
             raise ValueError(f"dropout {dropout} acts between layers, but num_layers is 1")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers

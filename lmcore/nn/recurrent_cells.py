@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 
 from lmcore.nn import init
-from lmcore.nn.layers import _check_sizes
+from lmcore.nn.sizes import check_sizes
 
 NONLINEARITIES = {"tanh": torch.tanh, "relu": torch.relu}
 
@@ -32,7 +32,7 @@ class _Cell(Module):
         self, input_size: int, hidden_size: int, *, bias: bool = True, generator: torch.Generator | None = None
     ):
         super().__init__()
-        _check_sizes(input_size=input_size, hidden_size=hidden_size)
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         rows = self.gates * hidden_size
         self.weight_ih = Parameter(torch.empty(rows, input_size))

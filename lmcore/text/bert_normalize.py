@@ -27,6 +27,9 @@ def _cleaned(character: str) -> str:
     return character
 
 
+_ASCII = {number: _cleaned(chr(number)) for number in range(128)}
+
+
 def normalize(text: str, *, lowercase: bool = True) -> str:
     """Clean a text as BERT does.
 
@@ -36,6 +39,9 @@ def normalize(text: str, *, lowercase: bool = True) -> str:
     >>> normalize("Café" + chr(0x200B) + "中文!")
     'cafe 中  文 !'
     """
+    if text.isascii():  # no accents, nothing Chinese: a table does it, many times faster
+        text = text.translate(_ASCII)
+        return text.lower() if lowercase else text
     text = "".join(map(_cleaned, text))
     text = _CHINESE_CHARACTER.sub(r" \1 ", text)
     if not lowercase:

@@ -193,7 +193,46 @@ class TestSmolLM2:
             gguf_config(file.metadata | {"general.architecture": "gpt2"})
 
 
+class TinyFile:
+    """A Llama file of random numbers."""
+
+    def __init__(self, **more):
+        sizes = {"vocab_size": 31, "context_length": 13, "embedding_length": 12, "feed_forward_length": 7}
+        heads = {"head_count": 3, "head_count_kv": 1, "layer_norm_rms_epsilon": 1e-5}
+        self.metadata = {"general.architecture": "llama", "llama.block_count": 1}
+        self.metadata |= {f"llama.{name}": value for name, value in sizes.items()}
+        self.metadata |= {f"llama.attention.{name}": value for name, value in heads.items()}
+        shapes = {"token_embd": (31, 12), "output_norm": (12,), "blk.0.attn_norm": (12,), "blk.0.ffn_norm": (12,)}
+        shapes |= {"blk.0.attn_q": (12, 12), "blk.0.attn_k": (4, 12), "blk.0.attn_v": (4, 12)}
+        shapes |= {"blk.0.attn_output": (12, 12), "blk.0.ffn_gate": (7, 12), "blk.0.ffn_up": (7, 12)}
+        shapes |= {"blk.0.ffn_down": (12, 7), **more}
+        numbers = np.random.default_rng(0)
+        self.tensors = {f"{n}.weight": numbers.normal(size=shape).astype("f4") for n, shape in shapes.items()}
+
+    def tensor(self, name):
+        return self.tensors[name]
+
+
+@torch.no_grad()
+def test_a_file_with_a_table_of_its_own_for_the_scores():
+    tied, own = load_gguf(TinyFile()), load_gguf(TinyFile(output=(31, 12)))
+    x = ids(2, 5)
+    torch.testing.assert_close(own.hidden(x), tied.hidden(x))
+    assert not torch.allclose(own(x), tied(x), atol=0.1)
+    torch.testing.assert_close(
+        own(x), own.hidden(x) @ torch.from_numpy(TinyFile(output=(31, 12)).tensor("output.weight")).T
+    )
+
+
 class TestErrors:
+    def test_a_file_that_does_not_say_its_sizes(self):
+        file = TinyFile()
+        del file.metadata["llama.block_count"], file.metadata["llama.vocab_size"]
+        with pytest.raises(
+            ValueError, match=r"the file does not say llama.vocab_size, llama.block_count, which a model"
+        ):
+            load_gguf(file)
+
     def test_too_long_for_the_context(self):
         model = GPT(GPT2)
         with pytest.raises(ValueError, match=r"14 tokens are more than the model's context of 13: shorten"):
