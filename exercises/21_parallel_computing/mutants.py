@@ -227,7 +227,7 @@ def returns_all_that_came(channel, chunks, like):
     return torch.cat([mine, mine])
 
 
-def _halving(channel, x, *, first=None, swap=False, add=True):
+def _halving(channel, x, *, first=None, swap=False, add=True, in_turn=False):
     """The right way with one mistake."""
     p = channel.world_size
     distances = [2**i for i in range(p.bit_length() - 1)]
@@ -235,9 +235,28 @@ def _halving(channel, x, *, first=None, swap=False, add=True):
         lower, upper = x.chunk(2)
         keep, give = (upper, lower) if bool(channel.rank & distance) != swap else (lower, upper)
         partner = channel.rank ^ distance
-        received = channel.exchange(give, partner, torch.empty_like(keep), partner)
+        if in_turn and channel.rank < partner:
+            channel.send(give, to=partner)
+            received = channel.recv(torch.empty_like(keep), source=partner)
+        elif in_turn:
+            received = channel.recv(torch.empty_like(keep), source=partner)
+            channel.send(give, to=partner)
+        else:
+            received = channel.exchange(give, partner, torch.empty_like(keep), partner)
         x = keep + received if add else received
     return x
+
+
+@mutant("tree_scatter", rejected_with="Send the largest part first")
+def sends_the_smallest_part_first(channel, chunks, like):
+    p, r, n = channel.world_size, channel.rank, len(like)
+    span = p if r == 0 else r & -r  # this rank is responsible for the chunks r … r + span − 1
+    mine = torch.cat(chunks) if r == 0 else channel.recv(like.new_empty(span * n), source=r - span)
+    step = 1
+    while step < span:
+        channel.send(mine[step * n : 2 * step * n], to=r + step)
+        step *= 2
+    return mine[:n]
 
 
 @mutant("halving_reduce_scatter", rejected_with="bits of the rank are reversed")
@@ -270,6 +289,11 @@ def sends_everything(channel, x):
     return returns_the_whole_sum(channel, x).chunk(channel.world_size)[channel.rank]
 
 
+@mutant("halving_reduce_scatter", rejected_with="exchange both halves at the same time")
+def sends_and_receives_in_turn(channel, x):
+    return _halving(channel, x, in_turn=True)
+
+
 @mutant("halving_reduce_scatter", rejected_with="return their sum")
 def averages(channel, x):
     return _halving(channel, x) / channel.world_size
@@ -289,7 +313,7 @@ def goes_round_the_ring(channel, x):
 def _chain(channel, x, m, *, overlap=True):
     """A pipelined broadcast in m pieces."""
     p, r = channel.world_size, channel.rank
-    pieces = [piece.clone() for piece in x.tensor_split(m)]
+    pieces = [piece.clone() for piece in x.reshape(-1).tensor_split(max(m, 1))]
     for piece in pieces:
         if r > 0:
             channel.recv(piece, source=r - 1)
@@ -297,12 +321,12 @@ def _chain(channel, x, m, *, overlap=True):
             channel.isend(piece, to=r + 1)
         elif r < p - 1:
             channel.send(piece, to=r + 1)
-    return torch.cat(pieces)
+    return torch.cat(pieces).reshape(x.shape)
 
 
 def _best(channel, x, alpha, beta):
     """The best number of pieces."""
-    return round(float(np.sqrt((channel.world_size - 2) * beta * 4 * len(x) / alpha)))
+    return round(float(np.sqrt((channel.world_size - 2) * beta * 4 * x.numel() / alpha)))
 
 
 @mutant("chain_broadcast", rejected_with="in one piece")
@@ -318,6 +342,31 @@ def sends_as_many_pieces_as_ranks(channel, x, alpha, beta):
 @mutant("chain_broadcast", rejected_with="pieces are too many")
 def sends_tiny_pieces(channel, x, alpha, beta):
     return _chain(channel, x, 500)
+
+
+@mutant("chain_broadcast", rejected_with="pieces are too many")
+def always_sends_forty_pieces(channel, x, alpha, beta):
+    return _chain(channel, x, 40)
+
+
+@mutant("chain_broadcast", rejected_with="pieces are too few")
+def counts_elements_in_place_of_bytes(channel, x, alpha, beta):
+    return _chain(channel, x, _best(channel, x, alpha, beta / 4))
+
+
+@mutant("chain_broadcast", rejected_with="pieces are too many")
+def forgets_the_latency(channel, x, alpha, beta):
+    return _chain(channel, x, _best(channel, x, 1, beta))
+
+
+@mutant("chain_broadcast", rejected_with="pieces are too few")
+def forgets_the_length_of_the_chain(channel, x, alpha, beta):
+    return _chain(channel, x, round(float(np.sqrt(beta * 4 * x.numel() / alpha))))
+
+
+@mutant("chain_broadcast", rejected_with="put the pieces together")
+def forgets_the_shape(channel, x, alpha, beta):
+    return _chain(channel, x, _best(channel, x, alpha, beta)).reshape(-1)
 
 
 @mutant("chain_broadcast", rejected_with="with exchange or isend")
@@ -336,9 +385,9 @@ def sends_to_all_itself(channel, x, alpha, beta):
 
 @mutant("chain_broadcast", rejected_with="does not have rank 0's tensor")
 def forgets_the_last_piece(channel, x, alpha, beta):
-    m = _best(channel, x, alpha, beta)
-    cut = len(x) - len(x) // m
-    return torch.cat([_chain(channel, x[:cut], m), torch.zeros(len(x) - cut)])
+    m, flat = _best(channel, x, alpha, beta), x.reshape(-1)
+    cut = len(flat) - len(flat) // m
+    return torch.cat([_chain(channel, flat[:cut], m), torch.zeros(len(flat) - cut)]).reshape(x.shape)
 
 
 def _feed(channel, batches, count, like, load, work, *, window=2, late=False, echo=False, drain=True, to=None, **wrong):
@@ -375,6 +424,11 @@ def never_waits(channel, batches, count, like, load, work):
 @mutant("feed", rejected_with="unread batches lie in a worker's inbox")
 def has_too_large_a_window(channel, batches, count, like, load, work):
     return _feed(channel, batches, count, like, load, work, window=4)
+
+
+@mutant("feed", rejected_with="Somebody waits")
+def has_too_small_a_window(channel, batches, count, like, load, work):
+    return _feed(channel, batches, count, like, load, work, window=1)
 
 
 @mutant("feed", rejected_with="Somebody waits")

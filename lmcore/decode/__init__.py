@@ -1,4 +1,4 @@
-"""Decoding: from a model that scores the next token to whole sequences. Greedy, sampling, and beam search.
+"""Decoding: from a model that scores the next token to whole sequences. Greedy, sampling, beam search, and streaming.
 
 A model takes part through two things, and nothing else is asked of it:
 
@@ -18,6 +18,7 @@ at its end is given its next token, whatever the model would have chosen. Put th
 from lmcore.decode.beam import beam_search, gnmt_penalty, power_penalty
 from lmcore.decode.protocol import Hypothesis, State, Step, WholeText
 from lmcore.decode.single import greedy, sample, truncate
+from lmcore.decode.stream import stream_text, stream_tokens
 
 __all__ = [
     "Hypothesis",
@@ -29,5 +30,7 @@ __all__ = [
     "greedy",
     "power_penalty",
     "sample",
+    "stream_text",
+    "stream_tokens",
     "truncate",
 ]  # fmt: skip

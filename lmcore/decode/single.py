@@ -103,6 +103,25 @@ def truncate(logits: Tensor, *, top_k: int | None = None, top_p: float = 1.0) ->
     return logits
 
 
+def chooser(
+    temperature: float, *, top_k: int | None = None, top_p: float = 1.0, generator: torch.Generator | None = None
+) -> Callable[[Tensor], Tensor]:
+    """How `sample` draws: a function of logits (R, V) that returns a token for each row (R,); arguments as there.
+
+    >>> chooser(0.5, top_k=1)(torch.tensor([[0.0, 2.0, 1.0]]))
+    tensor([1])
+    """
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be above zero, got {temperature}; for the limit 0 take greedy")
+
+    def choose(logits: Tensor) -> Tensor:
+        logits = logits - logits.amax(1, keepdim=True)  # divided by a small temperature it must not overflow
+        kept = truncate(logits / temperature, top_k=top_k, top_p=top_p)
+        return torch.multinomial(softmax(kept), 1, generator=generator)[:, 0]
+
+    return choose
+
+
 @torch.no_grad()
 def sample(
     step: Step,
@@ -133,12 +152,5 @@ def sample(
     >>> sample(WholeText.step(lambda ids: after[ids]), WholeText(), [[1]], eos=2, max_length=7)[0]
     Hypothesis(tokens=(), logprob=0.0, score=0.0, finished=True)
     """
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"temperature must be above zero, got {temperature}; for the limit 0 take greedy")
-
-    def choose(logits: Tensor) -> Tensor:
-        logits = logits - logits.amax(1, keepdim=True)  # divided by a small temperature it must not overflow
-        kept = truncate(logits / temperature, top_k=top_k, top_p=top_p)
-        return torch.multinomial(softmax(kept), 1, generator=generator)[:, 0]
-
+    choose = chooser(temperature, top_k=top_k, top_p=top_p, generator=generator)
     return _continue(step, state, prefixes, choose, eos=eos, max_length=max_length)

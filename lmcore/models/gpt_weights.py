@@ -6,6 +6,7 @@ of queries, keys and values are joined into one, as `MultiHeadAttention` keeps t
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,6 +62,10 @@ _GGUF = {
     "ffn_up.weight": "feed_forward.up.weight",
     "ffn_down.weight": "feed_forward.down.weight",
 }
+_SIZES = (
+    "vocab_size", "context_length", "embedding_length", "feed_forward_length", "block_count", "attention.head_count",
+    "attention.layer_norm_rms_epsilon",
+)  # fmt: skip
 _LLAMA_QKV = tuple(f"self_attn.{part}_proj.weight" for part in "qkv")
 _GGUF_QKV = tuple(f"attn_{part}.weight" for part in "qkv")
 
@@ -114,12 +119,15 @@ def gguf_config(metadata: Mapping[str, Any], *, context: int | None = None) -> G
         metadata: as `GGUF.metadata`.
         context: positions to make room for; None: as many as the model was trained with.
     Raises:
-        ValueError: another architecture.
+        ValueError: another architecture, or settings that are missing.
     """
     architecture = metadata.get("general.architecture")
     if architecture != "llama":
         raise ValueError(f"the file holds a model of the architecture {architecture!r}; only 'llama' is known here")
     size = {key.removeprefix("llama."): value for key, value in metadata.items() if key.startswith("llama.")}
+    missing = [f"llama.{key}" for key in _SIZES if key not in size]
+    if missing:
+        raise ValueError(f"the file does not say {', '.join(missing)}, which a model needs")
     return GPTConfig.llama(
         vocabulary_size=size["vocab_size"],
         context=context or size["context_length"],
@@ -145,7 +153,8 @@ def load_gguf(file: WeightFile, *, context: int | None = None, dtype: torch.dtyp
         ValueError: another architecture, or tensors that do not fit.   DataError: a truncated file.
     Cost: SmolLM2, 98 MB in 4 bits, is 540 MB in float32 and takes about a second.
     """
-    config = gguf_config(file.metadata, context=context)
+    tied = "output.weight" not in file.tensors  # else the scores have a table of their own
+    config = replace(gguf_config(file.metadata, context=context), tied=tied)
     weights = {name: torch.from_numpy(file.tensor(name)).to(dtype) for name in file.tensors}
     names = _GGUF | {"qkv": "self_attention.in_proj_weight"}
     ours = dict(_renamed(names, re.compile(r"blk\.(\d+)\."), _joined(weights, _GGUF_QKV)))

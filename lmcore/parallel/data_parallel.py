@@ -122,8 +122,7 @@ class DataParallel(Module):
     Buffers are not kept equal: batch norm's averages drift apart.
     Cost: one all-reduce per bucket. Memory: a second copy of the gradients until the next ``zero_grad``.
     Source: Li et al. 2020.   Differs: `synchronize` is called, not hidden at the end of the backward pass, and
-        gradients
-        are added, not averaged: see `global_mean`.
+        gradients are added, not averaged: see `global_mean`.
     """
 
     def __init__(

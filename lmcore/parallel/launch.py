@@ -45,7 +45,8 @@ def run(
         args: the same for every worker; what can be pickled.
         timeout: seconds that the function may take; the start of new workers does not count.
         device: ``"cpu"``, ``"cuda"``, …; None: one accelerator for each worker if there are so many, else the CPU.
-        check: compare the collectives of all ranks before each one runs. It costs messages: switch it off to measure.
+        check: compare the collectives of all ranks before each one runs. It costs messages: switch it off to measure,
+            and for torch's own DistributedDataParallel, which the check of torch 2.13 ends with a SIGSEGV.
     Returns:
         What the function returned on rank 0, 1, …
     Raises:
@@ -95,6 +96,9 @@ def from_environment(*, timeout: float = 600.0, device: str | None = None, check
             print(total(context, 10))
 
     and on the command line ``python -m torch.distributed.run --standalone --nproc-per-node 2 script.py``.
+
+    Do the work in a function. What a script's top level still holds when Python ends, such as a model that knows the
+    group, keeps gloo's threads alive, and now and then the process then aborts after all its work is done.
 
     Args:
         timeout: seconds that a collective waits for the other ranks.

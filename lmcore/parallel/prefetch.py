@@ -19,8 +19,7 @@ class Prefetch:
         ValueError: depth below 1. What the source raises comes out at its place among the things.
 
     Use it as a context manager, or the thread of an endless source stays until the process ends. A source that
-    remembers
-    its place is ahead of the consumer: save the place of the consumer.
+    remembers its place is ahead of the consumer: save the place of the consumer.
     Cost: memory for `depth` things more. It gains time when the source waits (files, network) or works outside Python's
         lock, and none where it is Python code.
 

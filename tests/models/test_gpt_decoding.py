@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmcore import data
@@ -63,6 +63,7 @@ def test_reordered_rows_go_on_as_themselves(config):
     torch.testing.assert_close(decoder.step(x[:1, 0], state)[0], expected[:1, 0], rtol=0, atol=1e-4)
 
 
+@settings(max_examples=12)
 @given(prompt=st.integers(0, _ROOM + 3), threads=st.integers(1, 3))
 def test_room_grows_when_it_is_full(prompt, threads):
     config = dataclasses.replace(LLAMA, context=2 * _ROOM + 7)
@@ -85,11 +86,11 @@ def test_room_grows_when_it_is_full(prompt, threads):
 def test_ways_of_decoding_find_the_same(config):
     model = model_of(config)
     decoder, prefixes = GPTDecoder(model), [[3, 5], [7], [11, 13, 17]]
-    settings = {"eos": 0, "max_length": 6}
+    limits = {"eos": 0, "max_length": 6}
     with torch.no_grad():
-        first, again = (greedy(m.step, m.start(), prefixes, **settings) for m in (model, decoder))
+        first, again = (greedy(m.step, m.start(), prefixes, **limits) for m in (model, decoder))
         assert [h.tokens for h in first] == [h.tokens for h in again]
-        beams, more = (beam_search(m.step, m.start(), prefixes, beam=3, **settings) for m in (model, decoder))
+        beams, more = (beam_search(m.step, m.start(), prefixes, beam=3, **limits) for m in (model, decoder))
     assert [[h.tokens for h in found] for found in beams] == [[h.tokens for h in found] for found in more]
 
 

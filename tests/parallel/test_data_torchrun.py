@@ -12,7 +12,8 @@ CHAPTER = ROOT / "chapters" / "text" / "22_data_parallelism.md"
 
 
 def test_the_printed_script_runs_and_equals_one_process(tmp_path):
-    (script,) = re.findall(r"^```python\n(.*?)^```", CHAPTER.read_text(encoding="utf-8"), re.S | re.M)
+    chapter = CHAPTER.read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```python\n(.*?)^```", chapter, re.S | re.M)
     path = tmp_path / "train.py"
     path.write_text(script, encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(path)]
@@ -22,10 +23,12 @@ def test_the_printed_script_runs_and_equals_one_process(tmp_path):
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    data = torch.arange(24.0).view(8, 3) / 24
+    data = torch.arange(96.0).view(32, 3) / 96
     for _ in range(5):
         optimizer.zero_grad()
         (model(data) - data.sum(1, keepdim=True)).square().mean().backward()
         optimizer.step()
     expected = f"{model.bias.item():.4f}"
-    assert sorted(done.stdout.splitlines()) == [f"rank {rank} of 2: {expected}" for rank in (0, 1)]
+    assert f"both ranks print {expected}" in chapter
+    found = re.findall(r"rank \d of \d: -?\d\.\d{4}", done.stdout)  # two processes print: lines may run together
+    assert sorted(found) == [f"rank {rank} of 2: {expected}" for rank in (0, 1)]
