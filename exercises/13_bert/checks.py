@@ -73,13 +73,17 @@ def mean_pooling(student, rng):
     single = _shape(student(hidden[:1], real[:1]), (1, d), "text, entry")
     require(_same(single, expected[:1]), "A text's vector changed when the other texts of the batch were taken away.")
     as_numbers = _shape(student(hidden, real.astype(int)), (B, d), "text, entry")
-    require(_same(as_numbers, expected), "With a mask of 0 and 1 instead of False and True the answer is another.")
+    require(
+        _same(as_numbers, expected),
+        "With a mask of 0 and 1 instead of False and True the answer is another: to "
+        "pick tokens with it, use real.astype(bool).",
+    )
 
 
 @tasks.add(points=1, minutes=10)
 def pair_input(student, rng):
     """[CLS] first [SEP] second [SEP]."""
-    cls, sep = 101, 102
+    cls, sep = rng.permutation(np.arange(100, 200))[:2].tolist()
     first, second = (rng.integers(1000, 9000, size=n).tolist() for n in (int(rng.integers(2, 5)), 5))
     for b in (second, None):
         ids = [cls, *first, sep] + ([] if b is None else [*b, sep])
@@ -120,13 +124,15 @@ def pair_input(student, rng):
 @tasks.add(points=2, minutes=15)
 def choose_tokens(student, rng):
     """Which tokens the model will be asked for."""
-    B, T, special, rate = 7, 9, [0, 2, 3, 4], float(rng.choice([0.15, 0.3]))
-    ids = rng.integers(5, 60, size=(B, T))
+    B, T, special, rate = 7, 9, [0, 2, 3, 4, 57], float(rng.choice([0.1, 0.2, 0.4]))
+    ids = rng.integers(5, 57, size=(B, T))
     ids[:, 0], ids[:, -1] = 2, 3
     ids[2, 5:] = [3, 0, 0, 0]
     ids[4, 1:] = [3, 0, 0, 0, 0, 0, 0, 0]  # nothing but special tokens
-    draws = rng.uniform(0.35, 1, size=(B, T))
-    draws[0, rng.choice(np.arange(1, 8), size=3, replace=False)] = rng.uniform(0, 0.14, size=3)
+    draws = rate + (1 - rate) * rng.uniform(0.1, 1, size=(B, T))
+    below, above = rng.permutation(np.arange(1, 8))[:4].reshape(2, 2)  # just below the rate, and just above
+    draws[0, below], draws[0, above] = [0.3 * rate, 0.95 * rate], [1.05 * rate, 1.2 * rate]
+    ids[3, 4], draws[3, 4] = 57, 0.02  # a special token whose id is not small
     draws[2, 6] = draws[4, 2] = draws[1, 0] = draws[3, 8] = 0.01  # small ones at special tokens
     draws[5, 3] = 0.05
     draws[6, [0, 8]] = 0.99  # nothing below the rate anywhere, and the smallest is an ordinary one
@@ -144,6 +150,7 @@ def choose_tokens(student, rng):
         and not np.array_equal(got, anywhere),
         "You chose special tokens too: [CLS], [SEP] and padding are never hidden.",
     )
+    require(not got[3, 4], "You chose a token that stands in special: which ids are special, only that list says.")
     require(not np.array_equal(got, plain), "A row where no number is below the rate got nothing: choose one there.")
     require(
         not got[4].any(), "A row of special tokens alone got a token: there is nothing to choose, so it stays without."
@@ -173,14 +180,14 @@ def choose_tokens(student, rng):
 @tasks.add(points=2, minutes=15)
 def damage(student, rng):
     """80 % masked, 10 % replaced, 10 % kept."""
-    B, T, mask_id = 4, 11, 4
+    B, T, mask_id = 4, 11, int(rng.integers(100, 200))
     ids = rng.integers(5, 60, size=(B, T))
     random_ids = rng.integers(60, 99, size=(B, T))
     kind = rng.uniform(0, 1, size=(B, T))
     chosen = rng.random((B, T)) < 0.5
-    spots = rng.permutation(B * T)[:12]  # all three fates, for chosen ones and for the others
-    kind.flat[spots] = [0.3, 0.85, 0.95, 0.3, 0.85, 0.95, 0.85, 0.95, 0.1, 0.15, 0.83, 0.97]
-    chosen.flat[spots] = [True] * 3 + [False] * 3 + [True] * 6
+    spots = rng.permutation(B * T)[:14]  # all three fates, for chosen ones and for the others
+    kind.flat[spots] = [0.3, 0.85, 0.95, 0.3, 0.85, 0.95, 0.85, 0.95, 0.1, 0.15, 0.83, 0.97, 0.8, 0.9]
+    chosen.flat[spots] = [True] * 3 + [False] * 3 + [True] * 8
     masked, swapped = chosen & (kind < 0.8), chosen & (kind >= 0.8) & (kind < 0.9)
     inputs = np.where(masked, mask_id, np.where(swapped, random_ids, ids))
     labels = np.where(chosen, ids, -100)
@@ -207,6 +214,10 @@ def damage(student, rng):
         (
             np.where(masked, mask_id, np.where(chosen & (kind >= 0.9), random_ids, ids)),
             "From 0.8 to 0.9 comes the random token, and from 0.9 on the token stays; yours are exchanged.",
+        ),
+        (
+            np.where(chosen & (kind <= 0.8), mask_id, np.where(chosen & (kind <= 0.9), random_ids, ids)),
+            "The borders are off: 0.8 itself gets the random token, and 0.9 itself stays.",
         ),
     ]
     _refuse(mine, inputs, wrongs)
@@ -261,13 +272,16 @@ def mlm_loss(student, rng):
         confusable = [each.mean(), by_row.mean(), each[positive].mean(), -np.log(probability.mean()), np.exp(expected)]
         if min(np.abs(np.array(confusable) / expected - 1)) > 0.05:
             break
-    for shift in (0, 1000, -1000):
+    shifts = np.zeros((B, T, 1))
+    shifts[chosen] = rng.permutation([0, 1000, -1000, 0, 1000, -1000, 1000])[:, None]  # one for each place
+    for shift in (0, shifts):
         with np.errstate(all="ignore"):
             got = np.asarray(student(logits + shift, labels), dtype=float)
         require(got.shape == (), f"Return one number for the whole batch; yours has the shape {got.shape}.")
         require(
             np.isfinite(got),
-            f"Logits around {shift} gave {got}: subtract the largest logit of each place before the exponential.",
+            f"Logits around 0, 1000 and -1000 gave {got}: subtract the largest logit of each place before the "
+            "exponential.",
         )
         _refuse(
             got,
@@ -321,8 +335,13 @@ def bert_size(student, rng):
             (expected - 2 * d, "A table or a norm is missing: two segments, or the layer norm after the tables."),
             (expected - P * d, "The table of positions is missing."),
             (expected - 2 * d - 2 * d, "The layer norm after the tables and the segments' table are missing."),
-            (expected - n * 4 * d, "The two layer norms of a block are missing: scale and shift each."),
+            (
+                expected - n * 4 * d,
+                "4d per block are missing: the two layer norms of a block (scale and shift each) or the biases of "
+                "attention.",
+            ),
             (expected - n * 2 * d, "A layer norm has a scale *and* a shift, and a block has two layer norms."),
+            (expected - n * 5 * d, "5d per block are missing: the biases of the network, 4d and d."),
             (expected - n * 9 * d, "The biases are missing: four of attention, 4d and d of the network."),
             (expected - n * 4 * d - n * 5 * d - n * 4 * d, "Biases and norms of the blocks are missing."),
             (expected - n * d * (d + 1), "Attention has four matrices: the output has one too."),
@@ -340,7 +359,7 @@ def bert_size(student, rng):
 @tasks.add(points=3, minutes=20)
 def from_both_sides(student, rng):
     """A hidden token from its two neighbours."""
-    V, N, k = 7, 5, float(rng.choice([2.0, 5.0]))
+    V, N, k = 7, 5, float(rng.uniform(1.5, 4))
     pairs = rng.integers(0, 9, size=(V, V)).astype(float)
     pairs[rng.integers(0, V)] = 0  # one token that nothing ever followed
     u = rng.dirichlet(np.full(V, 3.0)) + 0.02

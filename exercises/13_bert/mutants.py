@@ -51,6 +51,11 @@ def inverts_the_mask(hidden, real):
     return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-300)
 
 
+@mutant("mean_pooling", rejected_with="real.astype(bool)")
+def indexes_with_numbers(hidden, real):
+    return _unit(np.array([h[r].mean(axis=0) for h, r in zip(hidden, real, strict=True)]))
+
+
 # ---- pair_input ----
 
 
@@ -132,6 +137,18 @@ def chooses_above_the_rate(ids, special, rate, draws):
     return (draws >= rate) & ~np.isin(ids, special)
 
 
+@mutant("choose_tokens", rejected_with="only that list says")
+def takes_small_ids_for_special(ids, special, rate, draws):
+    draws = np.where(ids < 5, 2.0, draws)
+    return (draws < 2) & ((draws < rate) | (draws == draws.min(axis=1, keepdims=True)))
+
+
+@mutant("choose_tokens", rejected_with="Expected")
+def ignores_the_rate(ids, special, rate, draws):
+    draws = np.where(np.isin(ids, special), 2.0, draws)
+    return (draws < 2) & ((draws < 0.15) | (draws == draws.min(axis=1, keepdims=True)))
+
+
 # ---- damage ----
 
 
@@ -174,6 +191,18 @@ def asks_for_masked_ones_only(ids, chosen, kind, random_ids, mask_id):
 def labels_what_is_read(ids, chosen, kind, random_ids, mask_id):
     inputs = np.where(chosen, np.where(kind < 0.8, mask_id, np.where(kind < 0.9, random_ids, ids)), ids)
     return inputs, np.where(chosen, inputs, -100)
+
+
+@mutant("damage", rejected_with="borders are off")
+def takes_the_borders_in(ids, chosen, kind, random_ids, mask_id):
+    inputs = np.where(chosen, np.where(kind <= 0.8, mask_id, np.where(kind <= 0.9, random_ids, ids)), ids)
+    return inputs, np.where(chosen, ids, -100)
+
+
+@mutant("damage", rejected_with="first row of the inputs")
+def knows_the_mask_by_heart(ids, chosen, kind, random_ids, mask_id):
+    inputs = np.where(chosen, np.where(kind < 0.8, 4, np.where(kind < 0.9, random_ids, ids)), ids)
+    return inputs, np.where(chosen, ids, -100)
 
 
 # ---- mlm_loss ----
@@ -219,6 +248,14 @@ def overflows(logits, labels):
     return -np.log(p[b, t, labels[b, t]]).mean()
 
 
+@mutant("mlm_loss", rejected_with="subtract the largest logit")
+def subtracts_one_maximum_for_all(logits, labels):
+    z = logits - logits.max()
+    logp = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+    b, t = np.nonzero(labels >= 0)
+    return -logp[b, t, labels[b, t]].mean()
+
+
 @mutant("mlm_loss", rejected_with="no softmax")
 def forgets_the_softmax(logits, labels):
     b, t = np.nonzero(labels >= 0)
@@ -258,6 +295,18 @@ def forgets_the_output_matrix(vocabulary, positions, d, layers, shared):
 @mutant("bert_size", rejected_with="biases are missing")
 def forgets_biases(vocabulary, positions, d, layers, shared):
     return _size(vocabulary, positions, d, 1 if shared else layers, biases=False)
+
+
+@mutant("bert_size", rejected_with="biases of attention")
+def forgets_the_biases_of_attention(vocabulary, positions, d, layers, shared):
+    blocks = 1 if shared else layers
+    return _size(vocabulary, positions, d, blocks) - 4 * d * blocks
+
+
+@mutant("bert_size", rejected_with="biases of the network")
+def forgets_the_biases_of_the_network(vocabulary, positions, d, layers, shared):
+    blocks = 1 if shared else layers
+    return _size(vocabulary, positions, d, blocks) - 5 * d * blocks
 
 
 @mutant("bert_size", rejected_with="two layer norms of a block")
@@ -322,6 +371,11 @@ def exchanges_the_sides(pairs, u, lefts, rights, k):
 def adds_k_to_each(pairs, u, lefts, rights, k):
     after, before = _normal(pairs + k), _normal(pairs.T + k)
     return _normal(after[lefts] * before[rights] / u)
+
+
+@mutant("from_both_sides", rejected_with="first gap should have")
+def knows_k_by_heart(pairs, u, lefts, rights, k):
+    return _normal(_mixed(pairs, u, 5)[lefts] * _mixed(pairs.T, u, 5)[rights] / u)
 
 
 @mutant("from_both_sides", rejected_with="not a number")

@@ -85,6 +85,11 @@ def inputs_and_labels(student, rng):
             f"Each piece should have T = {T} inputs and T labels; yours have {a.shape[1]} and {b.shape[1]}. The last "
             "label of a piece is the first input of the next one.",
         )
+        require(
+            not (len(a) == len(b) > 1 and _same(a[:2], np.stack([ids[:T], ids[T + 1 : 2 * T + 1]]))),
+            "Your second piece begins T + 1 ids after the first; it begins T later: the last label of a piece is also "
+            "the first input of the next one.",
+        )
         if len(a) == len(b) == whole - 1:
             require(
                 False,
@@ -107,16 +112,20 @@ def inputs_and_labels(student, rng):
         if _same(a, x):
             _refuse(b, y, wrongs)
         require(not (_same(a, y) and _same(b, x)), "Inputs and labels are exchanged: return the inputs first.")
-        require(_same(a, x), f"The first piece of inputs should be {x[0].tolist()}, got {a[0].tolist()}.")
-        require(_same(b, y), f"The first piece of labels should be {y[0].tolist()}, got {b[0].tolist()}.")
+        for name, mine, right in (("inputs", a, x), ("labels", b, y)):
+            for i in range(whole):
+                require(
+                    _same(mine[i], right[i]),
+                    f"Piece {i + 1} of the {name} should be {right[i].tolist()}, got {mine[i].tolist()}.",
+                )
 
 
 @tasks.add(points=2, minutes=10)
 def llama_parameters(student, rng):
     """Parameters of a model with Llama's parts."""
     G = int(rng.integers(2, 5))
-    H, head = G * int(rng.integers(2, 4)), 2 * int(rng.integers(5, 12))
-    d, L, V = H * head, int(rng.integers(3, 9)), int(rng.integers(1000, 5000))
+    H, head = G * int(rng.integers(2, 4)), 2 * int(rng.choice([5, 6, 7, 9, 10, 11]))  # no powers of two
+    d, L, V = H * head, int(rng.integers(3, 9)), 2 * int(rng.integers(500, 2500)) + 1
     d_ff = 8 * int(rng.integers(20, 90)) + 1
 
     def size(tables=1, groups=G, back=1, matrices=3, norms=2, last=1, bias=0, keys=2, head=head):
@@ -148,6 +157,10 @@ def llama_parameters(student, rng):
             (size(n, bias=biases), "Llama's matrices have no biases."),
             (size(n, head=d), "A head has d / H numbers, not d."),
             (size(n - 1), "The table of words is missing."),
+        ]
+        wrongs += [
+            (expected + positions * d, "Rotary positions are angles, not parameters: there is no table of positions.")
+            for positions in (512, 1024, 2048, 4096, 8192)
         ]
         for wrong, message in wrongs:
             require(got != wrong or wrong == expected, message)
@@ -182,7 +195,9 @@ def top_p(student, rng):
             break
     cut = _nucleus(p, share)
     expected = cut / cut.sum()
-    got = _array(student(p, share), (V,), "the probabilities of all tokens, an array")
+    given = p.copy()
+    got = _array(student(given, share), (V,), "the probabilities of all tokens, an array")
+    require(np.array_equal(given, p), "You changed the array that you were given; make a new one.")
     require(not _same(got, cut), "The probabilities that are left do not sum to one: divide them by their sum.")
     less, more = _nucleus(p, share, extra=-1), _nucleus(p, share, extra=1)
     worst, in_order = orders
@@ -214,16 +229,23 @@ def top_p(student, rng):
     )
     places = rng.permutation(4)  # sums of eighths are exact
     p = (np.array([4, 2, 1, 1]) / 8)[places]
-    exact = _array(student(p, 0.75), (4,))
+    exact = _array(student(p.copy(), 0.75), (4,))
     require(
         _same(exact, np.where(p > 0.2, p, 0) / 0.75),
         "Probabilities 1/2, 1/4, 1/8, 1/8 and a share of 3/4: the first two reach it exactly, so no third is kept.",
     )
     require(
-        _same(_array(student(p, 0.3), (4,)), p == 0.5),
+        _same(_array(student(p.copy(), 0.3), (4,)), p == 0.5),
         "With a share of 0.3 the best token alone is kept; one always is.",
     )
-    require(_same(_array(student(p, 1.0), (4,)), p), "With a share of 1 nothing is cut.")
+    require(_same(_array(student(p.copy(), 1.0), (4,)), p), "With a share of 1 nothing is cut.")
+    tied = _array(student(p.copy(), 0.8), (4,))
+    either = [np.where(np.arange(4) == place, 0, p) / 0.875 for place in np.flatnonzero(p < 0.2)]
+    require(
+        any(_same(tied, one) for one in either),
+        "Probabilities 1/2, 1/4, 1/8, 1/8 and a share of 0.8: one of the two equal tokens is enough, so three are "
+        "kept. Count the tokens; a threshold cannot tell equal ones apart.",
+    )
 
 
 def _block(scale, minimum, levels):
@@ -335,9 +357,13 @@ def chat_text(student, rng):
     default = f"You are {word[0]}."
     talk = [("user", f" {word[1]} {word[2]}?\n"), ("assistant", f"{word[3]}."), ("user", f"{word[4]}\n{word[5]}!")]
     system = ("system", f"Answer in {word[6]}.")
-    for messages, full in ((talk, [("system", default), *talk]), ([system, *talk], [system, *talk])):
+    late = [*talk[:2], system, talk[2]]  # a system message that does not come first
+    for messages in (talk, [system, *talk], late):
+        full = messages if messages[0] == system else [("system", default), *messages]
         expected = _chat(full)
-        got = student(list(messages), default)
+        given = list(messages)
+        got = student(given, default)
+        require(given == messages, "You changed the list that you were given; make a new one.")
         require(got is not None, "Your function returns nothing.")
         require(isinstance(got, str), f"Return one string, got {type(got).__name__}.")
         wrongs = [
@@ -363,6 +389,17 @@ def chat_text(student, rng):
         ]
         if messages is talk:
             wrongs += [(_chat(talk), "No system message stands first here: put one with the default content there.")]
+        elif messages is late:
+            wrongs += [
+                (
+                    _chat(late),
+                    "There is a system message, but it does not come first: the default belongs before the others.",
+                ),
+                (
+                    _chat([system, *talk]),
+                    "Every message stays at its place; you moved the system message to the front.",
+                ),
+            ]
         else:
             wrongs += [
                 (
@@ -419,6 +456,7 @@ def scaling_law(student, rng):
             "You added the floor at the end without having subtracted it before the fit.",
         ),
         (fit(C, losses, floor, back=0.0), "The floor is missing in the prediction: add it again."),
+        (expected[[1, 0, 2]], "a and α are exchanged: return a first."),
         (expected * [1, -1, 1], "α is the slope with its sign changed: the loss falls."),
         (np.array([np.log(expected[0]), *expected[1:]]), "You returned the logarithm of a; take its exponential."),
         (np.array([np.log10(expected[0]), *expected[1:]]), "You returned the logarithm of a; raise 10 to that power."),

@@ -71,6 +71,13 @@ def exchanges_them(ids, T):
     return ids[1 : n * T + 1].reshape(n, T), ids[: n * T].reshape(n, T)
 
 
+@mutant("inputs_and_labels", rejected_with="begins T + 1 ids after")
+def loses_an_id_between_pieces(ids, T):
+    n = len(ids) // (T + 1)
+    pieces = ids[: n * (T + 1)].reshape(n, T + 1)
+    return pieces[:, :-1], pieces[:, 1:]
+
+
 def _size(V, d, d_ff, L, H, G, *, tables=1, keys=2, back=1, matrices=3, norms=2, last=1, bias=0, head=None):
     """A count of which one part can be wrong."""
     head = d // H if head is None else head
@@ -148,6 +155,11 @@ def forgets_the_table(V, d, d_ff, L, H, G, tied):
     return _size(V, d, d_ff, L, H, G, tables=1 - tied)
 
 
+@mutant("llama_parameters", rejected_with="no table of positions")
+def keeps_a_table_of_positions(V, d, d_ff, L, H, G, tied):
+    return _size(V, d, d_ff, L, H, G, tables=2 - tied) + 1024 * d
+
+
 def _cut(p, share, *, extra=0, order=None, normalize=True):
     """A nucleus of which one part can be wrong."""
     order = np.argsort(-p) if order is None else order
@@ -211,6 +223,21 @@ def wants_more_than_the_share(p, share):
     kept = np.zeros_like(p)
     kept[order[before <= share]] = p[order[before <= share]]
     return kept / kept.sum()
+
+
+@mutant("top_p", rejected_with="a threshold cannot tell")
+def keeps_all_above_a_threshold(p, share):
+    best = np.sort(p)[::-1]
+    threshold = best[(np.cumsum(best) - best < share).sum() - 1]
+    kept = np.where(p >= threshold, p, 0)
+    return kept / kept.sum()
+
+
+@mutant("top_p", rejected_with="changed the array")
+def cuts_in_place(p, share):
+    p[_cut(p, share) == 0] = 0
+    p /= p.sum()
+    return p
 
 
 def _parts(block):
@@ -427,6 +454,19 @@ def forgets_the_last_message(messages, default):
     return _text(_full(messages, default)[:-1])
 
 
+@mutant("chat_text", rejected_with="it does not come first")
+def looks_for_a_system_message_anywhere(messages, default):
+    known = any(role == "system" for role, _ in messages)
+    return _text(messages if known else [("system", default), *messages])
+
+
+@mutant("chat_text", rejected_with="changed the list")
+def inserts_in_place(messages, default):
+    if messages[0][0] != "system":
+        messages.insert(0, ("system", default))
+    return _text(messages)
+
+
 def _law(C, y, new, floor, *, back=None, exp=np.exp):
     """A fit of which one part can be wrong."""
     slope, constant = np.polyfit(np.log(C), np.log(y - floor), 1)
@@ -497,3 +537,9 @@ def uses_two_runs(N, D, losses, floor, C_new):
     C = 6 * N * D
     ends = np.argsort(C)[[0, -1]]
     return _law(C[ends], losses[ends], C_new, floor)
+
+
+@mutant("scaling_law", rejected_with="are exchanged")
+def exchanges_the_constants(N, D, losses, floor, C_new):
+    a, alpha, predicted = _law(6 * N * D, losses, C_new, floor)
+    return alpha, a, predicted
