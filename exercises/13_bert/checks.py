@@ -130,8 +130,8 @@ def choose_tokens(student, rng):
     ids[2, 5:] = [3, 0, 0, 0]
     ids[4, 1:] = [3, 0, 0, 0, 0, 0, 0, 0]  # nothing but special tokens
     draws = rate + (1 - rate) * rng.uniform(0.1, 1, size=(B, T))
-    below, above = rng.permutation(np.arange(1, 8))[:4].reshape(2, 2)  # just below the rate, and just above
-    draws[0, below], draws[0, above] = [0.3 * rate, 0.95 * rate], [1.05 * rate, 1.2 * rate]
+    spots = rng.permutation(np.arange(1, 8))[:5]  # some of them just below the rate, and just above
+    draws[0, spots] = np.array([0.2, 0.3, 0.95, 1.05, 1.2]) * rate
     ids[3, 4], draws[3, 4] = 57, 0.02  # a special token whose id is not small
     draws[2, 6] = draws[4, 2] = draws[1, 0] = draws[3, 8] = 0.01  # small ones at special tokens
     draws[5, 3] = 0.05
@@ -161,6 +161,10 @@ def choose_tokens(student, rng):
         "A small number at a special token made you believe that the row has its choice already: look at ordinary "
         "tokens only before you ask whether there is one.",
     )
+    for fixed in (0.15, 0.3):
+        by_heart = ordinary & (draws < fixed)
+        by_heart |= smallest & ~by_heart.any(axis=1, keepdims=True)
+        require(not np.array_equal(got, by_heart), f"Your rate is always {fixed}; it is an argument, here {rate}.")
     require(
         not np.array_equal(got, ordinary & (draws >= rate)), "You chose where the number is above the rate; below it."
     )

@@ -143,7 +143,7 @@ def takes_small_ids_for_special(ids, special, rate, draws):
     return (draws < 2) & ((draws < rate) | (draws == draws.min(axis=1, keepdims=True)))
 
 
-@mutant("choose_tokens", rejected_with="Expected")
+@mutant("choose_tokens", rejected_with="it is an argument")
 def ignores_the_rate(ids, special, rate, draws):
     draws = np.where(np.isin(ids, special), 2.0, draws)
     return (draws < 2) & ((draws < 0.15) | (draws == draws.min(axis=1, keepdims=True)))

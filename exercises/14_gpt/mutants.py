@@ -233,13 +233,6 @@ def keeps_all_above_a_threshold(p, share):
     return kept / kept.sum()
 
 
-@mutant("top_p", rejected_with="changed the array")
-def cuts_in_place(p, share):
-    p[_cut(p, share) == 0] = 0
-    p /= p.sum()
-    return p
-
-
 def _parts(block):
     """Scale, minimum, lower and upper halves."""
     scale, minimum = struct.unpack("<2e", block[:4])
@@ -458,13 +451,6 @@ def forgets_the_last_message(messages, default):
 def looks_for_a_system_message_anywhere(messages, default):
     known = any(role == "system" for role, _ in messages)
     return _text(messages if known else [("system", default), *messages])
-
-
-@mutant("chat_text", rejected_with="changed the list")
-def inserts_in_place(messages, default):
-    if messages[0][0] != "system":
-        messages.insert(0, ("system", default))
-    return _text(messages)
 
 
 def _law(C, y, new, floor, *, back=None, exp=np.exp):
