@@ -34,7 +34,7 @@ def fill_mask(
     Raises:
         ValueError: no gap, another shape, or k out of range; and what `BERT.forward` refuses.
 
-    Two gaps are not filled *together*: each guess is the best for its gap, averaged over all fillings of the other.
+    Two gaps are not filled *together*: each guess is made as if the other gap stayed unknown.
 
     >>> from lmcore.models.bert import BERTConfig
     >>> config = BERTConfig.standard(vocabulary_size=11, d_model=6, layers=1, heads=2)
