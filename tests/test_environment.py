@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = sysconfig.get_paths()["purelib"]  # not what setuptools carries with it
@@ -56,6 +57,13 @@ def test_the_whole_environment_is_as_pinned():
         name: (installed[name], PINS[name]) for name in installed.keys() & PINS.keys() if installed[name] != PINS[name]
     }
     assert not different, f"installed and pinned versions: {different}; run: make"
+
+
+def test_the_oldest_python_that_is_promised_can_install_every_pin():
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    wanted = {d.metadata["Name"]: d.metadata["Requires-Python"] for d in importlib.metadata.distributions(path=[SITE])}
+    newer = {name: python for name, python in wanted.items() if python and oldest not in SpecifierSet(python)}
+    assert not newer, f"pins that need a newer Python than {oldest}: {newer}"
 
 
 def test_all_means_all_groups():

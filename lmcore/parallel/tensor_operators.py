@@ -19,11 +19,17 @@ has the whole gradient already, and a sum would count it n times: join_parts.
 Source: Shoeybi et al. 2019, section 3; Korthikanti et al. 2022, section 4.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
+
+from lmcore.parallel.collectives import all_gather_single, reduce_scatter_single
+
+Move = Callable[[Tensor, dist.ProcessGroup, int | None], Tensor]
 
 
 def _ranks(group: dist.ProcessGroup) -> int:
@@ -42,7 +48,12 @@ def _check_axis(x: Tensor, axis: int, n: int) -> None:
         )
 
 
-def _all_reduce(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+def _as_it_is(x: Tensor, group: dist.ProcessGroup, axis: None) -> Tensor:
+    """The tensor, without any message."""
+    return x.view_as(x)
+
+
+def _all_reduce(x: Tensor, group: dist.ProcessGroup, axis: None) -> Tensor:
     """The sum over the ranks, in a new tensor."""
     y = x.clone(memory_format=torch.contiguous_format)
     dist.all_reduce(y, group=group)
@@ -53,7 +64,7 @@ def _all_gather(x: Tensor, group: dist.ProcessGroup, axis: int) -> Tensor:
     """The parts of all ranks, joined along an axis."""
     x = x.movedim(axis, 0).contiguous()  # the collective joins along the first axis
     y = x.new_empty(_ranks(group) * x.shape[0], *x.shape[1:])
-    dist.all_gather_single(y, x, group=group)
+    all_gather_single(y, x, group=group)
     return y.movedim(0, axis)
 
 
@@ -62,7 +73,7 @@ def _reduce_scatter(x: Tensor, group: dist.ProcessGroup, axis: int) -> Tensor:
     _check_axis(x, axis, _ranks(group))
     x = x.movedim(axis, 0).contiguous()
     y = x.new_empty(x.shape[0] // _ranks(group), *x.shape[1:])
-    dist.reduce_scatter_single(y, x, group=group)
+    reduce_scatter_single(y, x, group=group)
     return y.movedim(0, axis)
 
 
@@ -72,82 +83,19 @@ def _own_part(x: Tensor, group: dist.ProcessGroup, axis: int) -> Tensor:
     return x.chunk(_ranks(group), axis)[dist.get_rank(group)].contiguous()
 
 
-class _Copy(Function):
-    """f."""
+class _Operator(Function):
+    """One function on the way forward, and another on the way back: swapped, they are its conjugate."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, group: dist.ProcessGroup) -> Tensor:
-        ctx.group = group
-        return x.view_as(x)
+    def forward(
+        ctx: FunctionCtx, x: Tensor, there: Move, back: Move, group: dist.ProcessGroup, axis: int | None
+    ) -> Tensor:
+        ctx.conjugate = back, there, group, axis
+        return there(x, group, axis)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Sum.apply(gradient, ctx.group), None
-
-
-class _Sum(Function):
-    """g."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, group: dist.ProcessGroup) -> Tensor:
-        ctx.group = group
-        return _all_reduce(x, group)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Copy.apply(gradient, ctx.group), None
-
-
-class _Gather(Function):
-    """g of sequence parallelism."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, group: dist.ProcessGroup, axis: int) -> Tensor:
-        ctx.group, ctx.axis = group, axis
-        return _all_gather(x, group, axis)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _ScatterSum.apply(gradient, ctx.group, ctx.axis), None, None
-
-
-class _ScatterSum(Function):
-    """g with a bar."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, group: dist.ProcessGroup, axis: int) -> Tensor:
-        ctx.group, ctx.axis = group, axis
-        return _reduce_scatter(x, group, axis)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Gather.apply(gradient, ctx.group, ctx.axis), None, None
-
-
-class _Keep(Function):
-    """From the same on all ranks to parts."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, group: dist.ProcessGroup, axis: int) -> Tensor:
-        ctx.group, ctx.axis = group, axis
-        return _own_part(x, group, axis)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Join.apply(gradient, ctx.group, ctx.axis), None, None
-
-
-class _Join(Function):
-    """From parts to the same on all ranks."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, group: dist.ProcessGroup, axis: int) -> Tensor:
-        ctx.group, ctx.axis = group, axis
-        return _all_gather(x, group, axis)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Keep.apply(gradient, ctx.group, ctx.axis), None, None
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return _Operator.apply(gradient, *ctx.conjugate), None, None, None, None
 
 
 def copy_to_ranks(x: Tensor, group: dist.ProcessGroup) -> Tensor:
@@ -155,7 +103,7 @@ def copy_to_ranks(x: Tensor, group: dist.ProcessGroup) -> Tensor:
 
     Forward: nothing. Backward: the gradients of the ranks' uses are summed, by all-reduce, for x is used n times.
     """
-    return _Copy.apply(x, group)
+    return _Operator.apply(x, _as_it_is, _all_reduce, group, None)
 
 
 def sum_over_ranks(x: Tensor, group: dist.ProcessGroup) -> Tensor:
@@ -163,7 +111,7 @@ def sum_over_ranks(x: Tensor, group: dist.ProcessGroup) -> Tensor:
 
     Forward: all-reduce. Backward: nothing; the derivative of a sum by each summand is 1.
     """
-    return _Sum.apply(x, group)
+    return _Operator.apply(x, _all_reduce, _as_it_is, group, None)
 
 
 def gather_parts(x: Tensor, group: dist.ProcessGroup, axis: int = 1) -> Tensor:
@@ -171,7 +119,7 @@ def gather_parts(x: Tensor, group: dist.ProcessGroup, axis: int = 1) -> Tensor:
 
     Forward: all-gather along the axis. Backward: reduce-scatter, the sum over the ranks' uses, each rank its part.
     """
-    return _Gather.apply(x, group, axis)
+    return _Operator.apply(x, _all_gather, _reduce_scatter, group, axis)
 
 
 def scatter_sum(x: Tensor, group: dist.ProcessGroup, axis: int = 1) -> Tensor:
@@ -181,7 +129,7 @@ def scatter_sum(x: Tensor, group: dist.ProcessGroup, axis: int = 1) -> Tensor:
     Raises:
         ValueError: the ranks cannot share the axis equally.
     """
-    return _ScatterSum.apply(x, group, axis)
+    return _Operator.apply(x, _reduce_scatter, _all_gather, group, axis)
 
 
 def keep_part(x: Tensor, group: dist.ProcessGroup, axis: int = 1) -> Tensor:
@@ -191,7 +139,7 @@ def keep_part(x: Tensor, group: dist.ProcessGroup, axis: int = 1) -> Tensor:
     Raises:
         ValueError: the ranks cannot share the axis equally.
     """
-    return _Keep.apply(x, group, axis)
+    return _Operator.apply(x, _own_part, _all_gather, group, axis)
 
 
 def join_parts(x: Tensor, group: dist.ProcessGroup, axis: int = 1) -> Tensor:
@@ -199,4 +147,4 @@ def join_parts(x: Tensor, group: dist.ProcessGroup, axis: int = 1) -> Tensor:
 
     Forward: all-gather along the axis. Backward: each rank keeps its part of a gradient that all of them have.
     """
-    return _Join.apply(x, group, axis)
+    return _Operator.apply(x, _all_gather, _own_part, group, axis)
