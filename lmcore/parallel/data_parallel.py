@@ -30,7 +30,7 @@ def broadcast_state(module: Module, group: dist.ProcessGroup) -> None:
         dist.broadcast(tensor.detach(), group=group, group_src=0)
 
 
-def sum_over_ranks(value: Tensor, group: dist.ProcessGroup) -> Tensor:
+def total_over_ranks(value: Tensor, group: dist.ProcessGroup) -> Tensor:
     """The sum of a tensor over the ranks, on all of them, outside the graph; the given one stays as it is."""
     total = value.detach().clone()
     dist.all_reduce(total, group=group)
@@ -54,7 +54,7 @@ def global_mean(loss_sum: Tensor, count: int, group: dist.ProcessGroup) -> Tenso
     """
     if loss_sum.numel() != 1 or count < 0:
         raise ValueError(f"loss_sum must be one number and count ≥ 0, got shape {tuple(loss_sum.shape)} and {count}")
-    total = sum_over_ranks(torch.tensor(count, device=loss_sum.device), group)
+    total = total_over_ranks(torch.tensor(count, device=loss_sum.device), group)
     if total == 0:
         raise ValueError("count is 0 on every rank: there is no example to take a mean over")
     return loss_sum / total

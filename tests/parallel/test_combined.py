@@ -12,7 +12,7 @@ from torch.nn import ModuleList
 
 from lmcore.models.gpt import GPT, GPTConfig
 from lmcore.nn.functional import cross_entropy
-from lmcore.parallel.data_parallel import DataParallel, all_reduce_gradients, global_mean, sum_over_ranks
+from lmcore.parallel.data_parallel import DataParallel, all_reduce_gradients, global_mean, total_over_ranks
 from lmcore.parallel.gpt_layers import gpt_layers
 from lmcore.parallel.launch import run
 from lmcore.parallel.pipeline import Pipeline
@@ -84,7 +84,7 @@ def data_and_tensor(context, dtype):
         loss.backward()
         replica.synchronize()
         split.sum_gradients()
-        losses.append(sum_over_ranks(loss, data).item())
+        losses.append(total_over_ranks(loss, data).item())
         first = first or {name: p.grad.clone() for name, p in model.named_parameters()}
         optimizer.step()
     return losses, first, {name: p.detach() for name, p in model.named_parameters()}
@@ -130,7 +130,7 @@ def train_stages(model, pipeline, data):
             for p in pipeline.parameters():
                 p.grad *= share
             all_reduce_gradients(own, data)
-            loss = sum_over_ranks(torch.tensor(loss * share, dtype=torch.float64), data).item()
+            loss = total_over_ranks(torch.tensor(loss * share, dtype=torch.float64), data).item()
         losses.append(loss)
         first = first or {names[p]: p.grad.clone() for p in pipeline.parameters()}
         optimizer.step()

@@ -9,7 +9,7 @@ from torch import nn
 
 from lmcore.parallel.compressed_reduce import CastReduce, ErrorFeedback, GatherReduce
 from lmcore.parallel.compression import Int8, TopK
-from lmcore.parallel.data_parallel import DataParallel, global_mean, sum_over_ranks
+from lmcore.parallel.data_parallel import DataParallel, global_mean, total_over_ranks
 from lmcore.parallel.launch import run
 from lmcore.parallel.powersgd import PowerSGD, low_rank, orthogonalize
 from lmcore.parallel.traffic import Traffic
@@ -247,7 +247,7 @@ class TestReduce:
             for _ in range(12):  # the same gradient again and again
                 model.zero_grad()
                 global_mean(replica(x).square().sum(), 40, context.group).backward()
-                exact = sum_over_ranks(model.weight.grad, context.group)
+                exact = total_over_ranks(model.weight.grad, context.group)
                 replica.synchronize()
             best = torch.linalg.svdvals(exact)[2:].norm()
             return ((model.weight.grad - exact).norm() / best).item()

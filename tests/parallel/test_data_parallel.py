@@ -11,7 +11,7 @@ from lmcore.parallel.data_parallel import (
     all_reduce_gradients,
     broadcast_state,
     global_mean,
-    sum_over_ranks,
+    total_over_ranks,
 )
 from lmcore.parallel.gradient_buckets import Bucket, assign_buckets, make_buckets, predict_traffic
 from lmcore.parallel.launch import run
@@ -113,7 +113,7 @@ def train(context, helpers, kind, dtype, how, branches=(True, True, True, True))
             model.synchronize()
         else:
             all_reduce_gradients(model, group, find_unused=unused)
-        losses.append(sum_over_ranks(loss, group).item())
+        losses.append(total_over_ranks(loss, group).item())
         named = (model.module if how else model).named_parameters()
         gradients.append({name: p.grad if p.grad is None else p.grad.clone() for name, p in named})
         optimizer.step()
