@@ -12,17 +12,18 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lmcore"
 ARROWS = {
     "__init__": set(),
     "checking": set(),
-    "classical": {"optional", "text"},
-    "data": {"optional", "text"},
-    "decode": {"nn", "optional"},
+    "classical": {"optional", "sizes", "text"},
+    "data": {"optional", "sizes", "text"},
+    "decode": {"nn", "optional", "sizes"},
     "metrics": set(),
-    "models": {"nn", "optional"},
-    "nn": {"optional"},
+    "models": {"nn", "optional", "sizes"},
+    "nn": {"optional", "sizes"},
     "optional": set(),
-    "parallel": {"models", "nn", "optional", "train"},
+    "parallel": {"models", "nn", "optional", "sizes", "train"},
     "plot": set(),
-    "text": {"optional"},
-    "train": {"optional"},
+    "sizes": set(),
+    "text": {"optional", "sizes"},
+    "train": {"optional", "sizes"},
 }
 NUMPY_ONLY = {"metrics"}
 OUTSIDE = {"book", "chapters", "exercises", "tests"}

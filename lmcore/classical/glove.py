@@ -18,6 +18,7 @@ from tqdm import tqdm
 from lmcore.classical.ppmi import cooccurrence_pairs
 from lmcore.classical.word2vec import frequent_words
 from lmcore.optional import need
+from lmcore.sizes import check_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +43,7 @@ class GloVeConfig:
     learning_rate: float = 0.05
 
     def __post_init__(self):
-        for name in ("dim", "window", "epochs", "min_count"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(dim=self.dim, window=self.window, epochs=self.epochs, min_count=self.min_count)
         for name in ("x_max", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a finite number above zero, got {getattr(self, name)}")

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from lmcore.classical import word2vec_loop
 from lmcore.classical.alias import AliasTable
 from lmcore.optional import need
+from lmcore.sizes import check_sizes
 
 BLOCK = 10_000  # words that a thread takes at a time; a longer sentence is cut
 METHODS = ("skip-gram", "cbow")
@@ -56,10 +57,9 @@ class Word2VecConfig:
     def __post_init__(self):
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
-        for name in ("dim", "window", "negatives", "epochs", "min_count"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(
+            dim=self.dim, window=self.window, negatives=self.negatives, epochs=self.epochs, min_count=self.min_count
+        )
         for name in ("subsample", "noise_power"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a finite number of at least 0, got {getattr(self, name)}")

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable
 from itertools import count
-from numbers import Integral
 
 import torch
 
 from lmcore.decode.protocol import Hypothesis, Prefixes, State, Step, checked, given_tokens, hypothesis
 from lmcore.nn.functional import log_softmax
+from lmcore.sizes import check_sizes
 
 _Beam = tuple[int, tuple[int, ...], float]  # which prefix it continues, the tokens chosen, their log-probability
 
@@ -83,8 +83,7 @@ def beam_search(
     >>> best.tokens, round(math.exp(best.logprob), 2)   # greedy takes 1, and gets 0.6 · 0.4
     ((2,), 0.36)
     """
-    if not isinstance(beam, Integral) or beam < 1:
-        raise ValueError(f"beam must be a whole number of at least 1, got {beam!r}")
+    check_sizes(beam=beam)
     if not 0 <= alpha < math.inf:
         raise ValueError(f"alpha must be at least 0, got {alpha}")
     given, device = given_tokens(prefixes, max_length)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
+
+from lmcore.sizes import check_sizes
 
 
 class State(Protocol):
@@ -78,8 +79,7 @@ class WholeText:
 
 def given_tokens(prefixes: Prefixes, max_length: int) -> tuple[list[list[int]], torch.device]:
     """Prefixes as lists, and the device they are on, after checks."""
-    if not isinstance(max_length, Integral) or max_length < 1:
-        raise ValueError(f"max_length must be a whole number of at least 1, got {max_length!r}")
+    check_sizes(max_length=max_length)
     first = prefixes[0] if len(prefixes) else None
     device = first.device if isinstance(first, Tensor) else torch.device("cpu")
     given = [torch.as_tensor(prefix).tolist() for prefix in prefixes]

@@ -8,7 +8,6 @@ the first in the text (next sentence prediction, NSP).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from lmcore.nn.masks import padding_mask
 from lmcore.nn.norm import LayerNorm
 from lmcore.nn.positional import LearnedPositions
 from lmcore.nn.transformer import Encoder, TransformerConfig
+from lmcore.sizes import check_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,7 @@ class BERTConfig:
     init_std: float = 0.02
 
     def __post_init__(self):
-        for name in ("vocabulary_size", "max_length", "segments"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(vocabulary_size=self.vocabulary_size, max_length=self.max_length, segments=self.segments)
         if self.nsp and not self.pooler:
             raise ValueError("nsp looks at the pooler's vector: pooler must be True")
         if not 0 < self.init_std < math.inf:

@@ -6,7 +6,6 @@ added or turned, the norm, the activation, heads that share keys, one table for 
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from lmcore.nn.kv_cache import DecoderCache
 from lmcore.nn.layers import Dropout, Embedding, Linear
 from lmcore.nn.positional import LearnedPositions, RotaryPositions
 from lmcore.nn.transformer import Decoder, TransformerConfig
+from lmcore.sizes import check_sizes
 
 POSITIONS = ("learned", "rotary")
 
@@ -47,10 +47,7 @@ class GPTConfig:
     tied: bool = True
 
     def __post_init__(self):
-        for name in ("vocabulary_size", "context"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(vocabulary_size=self.vocabulary_size, context=self.context)
         if self.positions not in POSITIONS:
             raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, got {self.positions!r}")
         if self.positions == "rotary" and (self.transformer.d_model // self.transformer.heads) % 2:

@@ -7,7 +7,6 @@ all words with similar vectors.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch.nn import Module
 
 from lmcore.nn.functional import log_softmax
 from lmcore.nn.layers import Dropout, Embedding, Linear
+from lmcore.sizes import check_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +45,12 @@ class NeuralNgramConfig:
     dropout: float = 0.0
 
     def __post_init__(self):
-        for name in ("vocabulary_size", "context", "embedding_dim", "hidden"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(
+            vocabulary_size=self.vocabulary_size,
+            context=self.context,
+            embedding_dim=self.embedding_dim,
+            hidden=self.hidden,
+        )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
@@ -115,8 +117,7 @@ def windows(sentences: Iterable[Sequence[int]], context: int, *, bos: int, eos: 
     >>> contexts.tolist(), targets.tolist()
     ([[0, 0], [0, 5], [5, 7], [0, 0]], [5, 7, 1, 1])
     """
-    if not isinstance(context, Integral) or context < 1:
-        raise ValueError(f"context must be a whole number of at least 1, got {context!r}")
+    check_sizes(context=context)
     ended = [[*sentence, eos] for sentence in sentences]
     targets = np.concatenate(ended or [np.empty(0, dtype=np.int64)])
     if not np.issubdtype(targets.dtype, np.integer):

@@ -1,7 +1,6 @@
 """A recurrent language model: the history is not a window but a state, which every token changes a little."""
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from lmcore.nn import init
 from lmcore.nn.functional import log_softmax
 from lmcore.nn.layers import Dropout, Embedding, Linear
 from lmcore.nn.recurrent import GRU, LSTM, RNN, State
+from lmcore.sizes import check_sizes
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
@@ -43,10 +43,12 @@ class RecurrentLMConfig:
     tied: bool = False
 
     def __post_init__(self):
-        for name in ("vocabulary_size", "embedding_dim", "hidden", "num_layers"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(
+            vocabulary_size=self.vocabulary_size,
+            embedding_dim=self.embedding_dim,
+            hidden=self.hidden,
+            num_layers=self.num_layers,
+        )
         if self.cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {self.cell!r}")
         if not 0 <= self.dropout < 1:
@@ -151,9 +153,7 @@ def score(model: RecurrentLM, ids: ArrayLike, *, tracks: int = 1, steps: int = 2
     ids = torch.as_tensor(ids, device=model.output.weight.device)
     if ids.ndim != 1 or len(ids) < 2:
         raise ValueError(f"ids has shape {tuple(ids.shape)}, must be (N,) with at least two ids")
-    for name, value in (("tracks", tracks), ("steps", steps)):
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    check_sizes(tracks=tracks, steps=steps)
     if ((ids < 0) | (ids >= model.config.vocabulary_size)).any():
         raise ValueError(f"ids from {ids.min()} to {ids.max()}, allowed are 0 … {model.config.vocabulary_size - 1}")
     n = len(ids) - 1

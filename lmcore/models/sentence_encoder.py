@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from lmcore.models.bert import BERT
 from lmcore.models.bert_packed import PackedBERT
-from lmcore.nn.sizes import check_sizes
+from lmcore.sizes import check_sizes
 
 
 class PieceTokenizer(Protocol):

@@ -7,7 +7,6 @@ encoder held at each token, weighted anew each time by how well it matches the d
 """
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from lmcore.nn.alignment import AdditiveAttention, MultiplicativeAttention
 from lmcore.nn.layers import Dropout, Linear
 from lmcore.nn.masks import padding_mask
 from lmcore.nn.recurrent import GRU, LSTM
+from lmcore.sizes import check_sizes
 
 CELLS = {"gru": GRU, "lstm": LSTM}
 ATTENTIONS = ("additive", "general", None)
@@ -54,10 +54,13 @@ class RecurrentSeq2SeqConfig:
     dropout: float = 0.0
 
     def __post_init__(self):
-        for name in ("source_size", "target_size", "embedding_dim", "hidden", "num_layers"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(
+            source_size=self.source_size,
+            target_size=self.target_size,
+            embedding_dim=self.embedding_dim,
+            hidden=self.hidden,
+            num_layers=self.num_layers,
+        )
         if self.cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {self.cell!r}")
         if self.attention not in ATTENTIONS:

@@ -1,7 +1,6 @@
 """The Transformer as it was first published: an encoder–decoder, here with a choice of norms and positions."""
 
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from lmcore.nn.layers import Dropout
 from lmcore.nn.masks import padding_mask
 from lmcore.nn.positional import LearnedPositions, RotaryPositions, SinusoidalPositions
 from lmcore.nn.transformer import Decoder, Encoder, TransformerConfig
+from lmcore.sizes import check_sizes
 
 POSITIONS = ("sinusoidal", "learned", "rotary")
 
@@ -40,10 +40,7 @@ class TransformerSeq2SeqConfig:
     tied: bool = False
 
     def __post_init__(self):
-        for name in ("source_size", "target_size", "max_length"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(source_size=self.source_size, target_size=self.target_size, max_length=self.max_length)
         if self.positions not in POSITIONS:
             raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, got {self.positions!r}")
         head = self.transformer.d_model // self.transformer.heads

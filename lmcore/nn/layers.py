@@ -12,7 +12,7 @@ from torch.nn import Module, Parameter
 
 from lmcore.nn import functional, init
 from lmcore.nn.activations import ACTIVATIONS
-from lmcore.nn.sizes import check_sizes
+from lmcore.sizes import check_sizes
 
 
 class Linear(Module):

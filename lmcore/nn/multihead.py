@@ -11,7 +11,7 @@ from lmcore.nn import init
 from lmcore.nn.attention import attention, attention_matrix
 from lmcore.nn.kv_cache import KVCache
 from lmcore.nn.layers import Dropout, Linear
-from lmcore.nn.sizes import check_sizes
+from lmcore.sizes import check_sizes
 
 
 def _check_heads(d_model: int, heads: int, kv_heads: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
 
-from lmcore.nn.sizes import check_sizes
+from lmcore.sizes import check_sizes
 
 
 def layer_norm_in_steps(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, eps: float) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 
 from lmcore.nn import init
-from lmcore.nn.sizes import check_sizes
+from lmcore.sizes import check_sizes
 
 LAYOUTS = ("half", "interleaved")
 

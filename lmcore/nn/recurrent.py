@@ -21,7 +21,7 @@ from lmcore.nn import init
 from lmcore.nn.layers import Dropout
 from lmcore.nn.ragged import layout
 from lmcore.nn.recurrent_cells import NONLINEARITIES, check_nonlinearity
-from lmcore.nn.sizes import check_sizes
+from lmcore.sizes import check_sizes
 
 Rows = tuple[Tensor, ...]  # a state as one or two tensors (rows, hidden_size)
 State = Tensor | tuple[Tensor, Tensor]

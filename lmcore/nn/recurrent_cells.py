@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 
 from lmcore.nn import init
-from lmcore.nn.sizes import check_sizes
+from lmcore.sizes import check_sizes
 
 NONLINEARITIES = {"tanh": torch.tanh, "relu": torch.relu}
 

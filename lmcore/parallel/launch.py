@@ -24,6 +24,7 @@ import torch.distributed as dist
 from lmcore.parallel.device import Context, choose_place
 from lmcore.parallel.pool import Pool
 from lmcore.parallel.workers import process_group
+from lmcore.sizes import check_sizes
 
 _pools: dict[tuple, Pool] = {}  # warm workers, by this process (a forked child must not use them), number and device
 _lock = threading.Lock()
@@ -63,8 +64,7 @@ def run(
     """
     if not callable(function):
         raise TypeError(f"function must be a function, got {type(function).__name__}: pass `work`, not `work(…)`")
-    if not isinstance(world_size, int) or isinstance(world_size, bool) or world_size < 1:
-        raise ValueError(f"world_size must be a whole number of at least 1, got {world_size!r}")
+    check_sizes(world_size=world_size)
     if not timeout > 0:
         raise ValueError(f"timeout must be a number of seconds above 0, got {timeout!r}")
     place = choose_place(world_size, device)

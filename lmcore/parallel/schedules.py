@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from lmcore.sizes import check_sizes
+
 
 @dataclass(frozen=True, order=True)
 class Action:
@@ -51,7 +53,7 @@ class Schedule:
     actions: tuple[tuple[Action, ...], ...]
 
     def __post_init__(self):
-        check_counts(ranks=self.ranks, microbatches=self.microbatches, stages=self.stages)
+        check_sizes(ranks=self.ranks, microbatches=self.microbatches, stages=self.stages)
         if self.stages % self.ranks:
             raise ValueError(f"stages = {self.stages} must be a multiple of ranks = {self.ranks}")
         if len(self.actions) != self.ranks:
@@ -69,13 +71,6 @@ class Schedule:
                     raise ValueError(f"rank {rank} {what} {', '.join(sorted(map(str, wrong)))}")
 
 
-def check_counts(**counts: int) -> None:
-    """Refuse what is no whole number of at least 1."""
-    for name, count in counts.items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
-
-
 def idle_formula(ranks: int, microbatches: int, chunks: int = 1) -> Fraction:
     """The share of time that ranks are idle if all stages take equally long and messages no time.
 
@@ -90,7 +85,7 @@ def idle_formula(ranks: int, microbatches: int, chunks: int = 1) -> Fraction:
     >>> idle_formula(2, 4), idle_formula(4, 1), idle_formula(4, 8, chunks=2)
     (Fraction(1, 5), Fraction(3, 4), Fraction(3, 19))
     """
-    check_counts(ranks=ranks, microbatches=microbatches, chunks=chunks)
+    check_sizes(ranks=ranks, microbatches=microbatches, chunks=chunks)
     return Fraction(ranks - 1, chunks * microbatches + ranks - 1)
 
 
@@ -102,7 +97,7 @@ def gpipe(ranks: int, microbatches: int) -> Schedule:
     >>> print(*gpipe(2, 3).actions[1])
     F0@1 F1@1 F2@1 B0@1 B1@1 B2@1
     """
-    check_counts(ranks=ranks, microbatches=microbatches)
+    check_sizes(ranks=ranks, microbatches=microbatches)
     order = [(kind, m) for kind in "FB" for m in range(microbatches)]
     return _schedule(ranks, 1, microbatches, [[Action(kind, m, rank) for kind, m in order] for rank in range(ranks)])
 
@@ -143,7 +138,7 @@ def interleaved(ranks: int, microbatches: int, chunks: int) -> Schedule:
     >>> print(*interleaved(2, 2, 2).actions[1])
     F0@1 F1@1 F0@3 B0@3 F1@3 B1@3 B0@1 B1@1
     """
-    check_counts(ranks=ranks, microbatches=microbatches, chunks=chunks)
+    check_sizes(ranks=ranks, microbatches=microbatches, chunks=chunks)
     if chunks > 1 and microbatches % ranks:
         raise ValueError(f"with chunks, microbatches = {microbatches} must be a multiple of ranks = {ranks}")
     total = microbatches * chunks

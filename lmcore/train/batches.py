@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lmcore.sizes import check_sizes
+
 
 class Batches:
     """Endless batches of rows: all rows in one order, then all in another, and so on.
@@ -33,8 +35,7 @@ class Batches:
         rows = [len(tensor) for tensor in tensors]
         if not rows or rows[0] == 0 or len(set(rows)) > 1:
             raise ValueError(f"tensors must have equally many rows, at least one; got {rows or 'no tensor'}")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+        check_sizes(batch_size=batch_size)
         if drop_last and batch_size > rows[0]:
             raise ValueError(f"batch_size {batch_size} with drop_last leaves no batch of {rows[0]} rows")
         if not isinstance(seed, int) or seed < 0:

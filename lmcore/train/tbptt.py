@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lmcore.sizes import check_sizes
+
 
 def detach(state: Any) -> Any:
     """The same state without its history, so that no gradient flows further back; any nesting of tuples and lists.
@@ -48,9 +50,7 @@ class ContiguousBatches:
     """
 
     def __init__(self, ids: Tensor | Sequence[int], *, batch_size: int, steps: int):
-        for name, value in (("batch_size", batch_size), ("steps", steps)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(batch_size=batch_size, steps=steps)
         ids = torch.as_tensor(ids)
         if ids.ndim != 1 or len(ids) <= batch_size:
             raise ValueError(f"ids has shape {tuple(ids.shape)}, must be (N,) with N > batch_size = {batch_size}")

@@ -1,4 +1,4 @@
-"""The check that all layers make of their sizes."""
+"""The check that everything which has a size makes of it."""
 
 from numbers import Integral
 
@@ -16,5 +16,5 @@ def check_sizes(**sizes: int) -> None:
     ValueError: layers must be a whole number of at least 1, got 0
     """
     for name, size in sizes.items():
-        if not isinstance(size, Integral) or size < 1:
+        if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {size!r}")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lmcore.nn.sizes import check_sizes
+from lmcore.sizes import check_sizes
 
 
 def test_whole_numbers_pass():
