@@ -87,6 +87,15 @@ def bits(model, ids):
     return bits_per_character(logprobs, len(ids) - 1)
 
 
+def keep(runs):
+    """Store the runs so far, and what they ran on."""
+    machine = {"processor": platform.machine(), "cpus": os.cpu_count(), "threads": 1, "torch": torch.__version__}
+    TARGET.parent.mkdir(exist_ok=True)
+    temporary = TARGET.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"machine": machine, "runs": runs}, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(TARGET)
+
+
 def main():
     """Measure all, print a table, and keep it."""
     torch.set_num_threads(1)
@@ -104,13 +113,9 @@ def main():
                     "parameters": sum(p.numel() for p in model.parameters()),
                 }  # fmt: skip
                 runs.append(run)
+                keep(runs)
                 print("{model:11} seed {seed}: {steps:6} steps in {seconds:5.1f} s, {bits:.3f} bits".format(**run))
                 sys.stdout.flush()
-    machine = {"processor": platform.machine(), "cpus": os.cpu_count(), "threads": 1, "torch": torch.__version__}
-    TARGET.parent.mkdir(exist_ok=True)
-    temporary = TARGET.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"machine": machine, "runs": runs}, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(TARGET)
     best = {name: np.mean([r["bits"] for r in runs if r["model"] == name and r["budget"] == 64]) for name in RATES}
     print("bits at 64 s:", {name: round(value, 2) for name, value in best.items()})
 
