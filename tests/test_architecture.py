@@ -13,8 +13,10 @@ ARROWS = {
     "__init__": set(),
     "checking": set(),
     "classical": {"optional", "sizes", "text"},
+    "compress": {"floats", "models", "nn", "optional", "sizes", "train"},
     "data": {"optional", "sizes", "text"},
     "decode": {"nn", "optional", "sizes"},
+    "floats": {"optional", "sizes"},
     "metrics": set(),
     "models": {"nn", "optional", "sizes"},
     "nn": {"optional", "sizes"},
@@ -23,7 +25,7 @@ ARROWS = {
     "plot": set(),
     "sizes": set(),
     "text": {"optional", "sizes"},
-    "train": {"optional", "sizes"},
+    "train": {"floats", "optional", "sizes"},
 }
 NUMPY_ONLY = {"metrics"}
 OUTSIDE = {"book", "chapters", "exercises", "tests"}

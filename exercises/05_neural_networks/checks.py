@@ -44,6 +44,7 @@ def mlp_logits(student, rng):
         X = rng.normal(size=(11, sizes[0]))
         weights = [rng.normal(size=(m, n)) for n, m in zip(sizes[:-1], sizes[1:], strict=True)]
         biases = [rng.normal(size=m) for m in sizes[1:]]
+        biases[-1][0] = -100  # so that a logit is negative, whatever was drawn
         got = student(X, weights, biases)
         if sizes[0] == sizes[1]:
             _say_what_is_wrong(got, X, weights, biases)

@@ -59,13 +59,16 @@ def bytes_per_token(student, rng):
         plain = sum(character.isascii() for character in text)
         return list(range(-(-plain // step) + 2 * (len(text) - plain)))
 
-    texts = [_text(rng, 9, 0), _text(rng, 2, 9), _text(rng, 4, 1)]
-    while len(encode("".join(texts))) == sum(len(encode(text)) for text in texts):
-        texts[0] += str(rng.choice(LETTERS))  # so that it matters whether the texts are encoded one by one
+    while True:  # until it matters whether the texts are encoded one by one
+        texts = [_text(rng, 9, 0), _text(rng, 2, 9), _text(rng, 4, 1)]
+        if len(encode("".join(texts))) != sum(len(encode(text)) for text in texts):
+            break
     tokens = [len(encode(text)) for text in texts]
     size, characters = [len(text.encode()) for text in texts], [len(text) for text in texts]
     expected = sum(size) / sum(tokens)
     got = _number(student(texts, encode))
+    if _same(got, expected):  # in a few draws a wrong idea gives the right number, too
+        return
     require(not _same(got, 1 / expected), "That is tokens per byte; turn the fraction round.")
     require(
         not _same(got, sum(characters) / sum(tokens)),
@@ -90,7 +93,7 @@ def bytes_per_token(student, rng):
         not _same(got, size[0] / tokens[0]) and not _same(got, size[-1] / tokens[-1]),
         "You looked at one of the texts only; take all of them together.",
     )
-    require(_same(got, expected), f"Expected {expected:.4f} bytes per token, got {got}.")
+    require(False, f"Expected {expected:.4f} bytes per token, got {got}.")
     got = _number(student([*texts, ""], encode))
     require(_same(got, expected), f"An empty text must change nothing: expected {expected:.4f}, got {got}.")
 

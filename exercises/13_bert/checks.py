@@ -130,6 +130,7 @@ def choose_tokens(student, rng):
     ids[2, 5:] = [3, 0, 0, 0]
     ids[4, 1:] = [3, 0, 0, 0, 0, 0, 0, 0]  # nothing but special tokens
     draws = rate + (1 - rate) * rng.uniform(0.1, 1, size=(B, T))
+    draws[:, 1] = np.maximum(draws[:, 1], 0.98)  # where none is below the rate, the first is not the smallest
     spots = rng.permutation(np.arange(1, 8))[:5]  # some of them just below the rate, and just above
     draws[0, spots] = np.array([0.2, 0.3, 0.95, 1.05, 1.2]) * rate
     ids[3, 4], draws[3, 4] = 57, 0.02  # a special token whose id is not small

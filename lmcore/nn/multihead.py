@@ -82,13 +82,18 @@ class MultiHeadAttention(Module):
         self.out_proj.reset_parameters(generator)
         self._reset_rest(generator)
 
-    def _heads(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _project(self, x: Tensor, rows: slice) -> Tensor:
+        """Multiply by some rows of in_proj, (B, T, d_model) → (B, T, rows). Quantised layers override it."""
+        bias = None if self.in_proj_bias is None else self.in_proj_bias[rows]
+        return linear(x, self.in_proj_weight[rows], bias)
+
+    def _heads(self, x: Tensor, rows: slice) -> Tensor:
         """Project to heads: (B, T, d_model) → (B, rows / d, T, d)."""
-        return linear(x, weight, bias).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        return self._project(x, rows).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def _from_x(self, x: Tensor, rotary: Callable | None, cache: KVCache | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of self-attention; those of earlier positions come from the cache."""
-        together = self._heads(x, self.in_proj_weight, self.in_proj_bias)  # (B, H + 2G, T, d), in one product
+        together = self._heads(x, slice(None))  # (B, H + 2G, T, d), in one product
         q, k, v = together.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
         if rotary is not None:
             start = 0 if cache is None else cache.length
@@ -97,13 +102,11 @@ class MultiHeadAttention(Module):
 
     def _from_memory(self, x: Tensor, memory: Tensor, cache: KVCache | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of cross-attention; keys and values are the same for all steps."""
-        rows = [self.heads * self.head_dim, 2 * self.kv_heads * self.head_dim]
-        weights = self.in_proj_weight.split(rows)
-        biases = (None, None) if self.in_proj_bias is None else self.in_proj_bias.split(rows)
-        q = self._heads(x, weights[0], biases[0])
+        queries = self.heads * self.head_dim  # the first rows; the others are of keys and values
+        q = self._heads(x, slice(queries))
         if cache is not None and cache.length:
             return q, cache.keys, cache.values
-        k, v = self._heads(memory, weights[1], biases[1]).chunk(2, dim=1)
+        k, v = self._heads(memory, slice(queries, None)).chunk(2, dim=1)
         return (q, k, v) if cache is None else (q, *cache.append(k, v))
 
     def _check(self, x: Tensor, memory: Tensor | None, causal: bool, rotary: Callable | None) -> None:
