@@ -6,6 +6,8 @@ VENV ?= .venv
 BIN := $(if $(filter Windows_NT,$(OS)),$(VENV)/Scripts,$(VENV)/bin)
 RUN := $(BIN)/python
 READY := $(VENV)/.ready
+# How many processes share the test suite; 0 for one, which shows each test as it runs.
+WORKERS ?= 2
 
 .PHONY: book serve test lab chapters exercises assignment grade bench lint clean
 .DEFAULT_GOAL := book
@@ -26,7 +28,7 @@ serve: $(READY)              ## build the website and open it on this computer
 
 test: $(READY)               ## the whole test suite, the chapters' notebooks included
 	-$(RUN) tests/browser.py
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile
 
 lab: $(READY)                ## JupyterLab, opened at the first chapter
 	$(RUN) -m jupyter lab chapters/01_language_models.ipynb
