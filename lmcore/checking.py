@@ -18,7 +18,7 @@ import inspect
 import linecache
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +45,49 @@ def require(condition: bool, message: str) -> None:
     """
     if not condition:
         raise CheckFailed(message)
+
+
+def _numbers(value: Any) -> np.ndarray:
+    """An array of floats; of a tensor with a history, too."""
+    return np.asarray(value.detach() if hasattr(value, "detach") else value, dtype=float)
+
+
+def same(got: Any, expected: Any, *, rtol: float = 1e-5, atol: float = 1e-6) -> bool:
+    """Whether an answer has the expected shape and numbers, as `numpy.allclose` compares them.
+
+    Args:
+        got: a number, nested lists, an array or a tensor; what holds no numbers is not the same.
+        expected: as got.   rtol, atol: relative and absolute tolerance.
+
+    >>> same([1, 2], np.array([1.0, 2.0])), same(1.0, [1.0]), same("one", 1.0)
+    (True, False, False)
+    """
+    try:
+        got, expected = _numbers(got), _numbers(expected)
+    except (TypeError, ValueError):
+        return False
+    with np.errstate(all="ignore"):
+        return got.shape == expected.shape and bool(np.allclose(got, expected, rtol=rtol, atol=atol))
+
+
+def refuse(
+    got: Any, expected: Any, wrongs: Iterable[tuple[Any, str]], *, rtol: float = 1e-5, atol: float = 1e-6
+) -> None:
+    """Tell a student which known mistake an answer is the result of; a right answer passes, whatever it looks like.
+
+    Args:
+        got, expected, rtol, atol: see `same`.   wrongs: results of mistakes, and what to say to each.
+    Raises:
+        CheckFailed: with the message of the first result that the answer is the same as.
+
+    >>> refuse(4, 4, [(4, "You added; multiply.")])   # 2 · 2 is 2 + 2
+    >>> refuse(5, 6, [(5, "You added; multiply.")])
+    Traceback (most recent call last):
+    lmcore.checking.CheckFailed: You added; multiply.
+    """
+    if not same(got, expected, rtol=rtol, atol=atol):
+        for wrong, message in wrongs:
+            require(not same(got, wrong, rtol=rtol, atol=atol), message)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,11 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcore.checking import CheckFailed, Tasks, load, mutant, mutants_of, require
+from lmcore.checking import CheckFailed, Tasks, load, mutant, mutants_of, refuse, require, same
 
 
 @pytest.fixture
@@ -234,6 +235,37 @@ def test_a_task_must_be_well_formed():
 
 
 # -- files ----------------------------------------------------------------------------------------------------------
+
+
+TENSOR = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+
+
+@pytest.mark.parametrize("got", [[[1, 2], [3, 4]], np.array([[1, 2], [3, 4]]), ((1.0, 2.0), (3.0, 4.0000001)), TENSOR])
+def test_the_same_numbers_are_the_same_in_any_dress(got):
+    assert same(got, np.array([[1.0, 2.0], [3.0, 4.0]]))
+
+
+@pytest.mark.parametrize(
+    "got", [None, "1234", [1, 2, 3, 4], [[1, 2], [3]], [[1, 2], [3, 5]], [[1, 3], [2, 4]], [[1, 2], [3, np.nan]]]
+)
+def test_other_numbers_another_shape_and_no_numbers_are_not_the_same(got):
+    assert not same(got, np.array([[1.0, 2.0], [3.0, 4.0]]))
+
+
+def test_tolerances_are_numpys():
+    assert same(1.009, 1, rtol=0.01, atol=0)
+    assert not same(1.011, 1, rtol=0.01, atol=0)
+    assert same(0.009, 0, rtol=0, atol=0.01)
+    assert not same(0.011, 0, rtol=0, atol=0.01)
+
+
+def test_a_known_mistake_is_named_but_never_in_a_right_answer():
+    wrongs = [(7, "seven"), (5, "five"), (5, "five again")]
+    refuse(3, 3, wrongs)
+    refuse(4, 3, wrongs)  # wrong, but not in a way that is known
+    refuse(5, 5, wrongs)
+    with pytest.raises(CheckFailed, match=r"^five$"):
+        refuse([5], [3], [([7], "seven"), ([5], "five")])
 
 
 def test_files_of_one_name_live_side_by_side(tmp_path):

@@ -1,23 +1,15 @@
 """Checks of the exercises on attention; the inputs are drawn anew from each seed."""
 
+from functools import partial
+
 import numpy as np
 
-from lmcore.checking import Tasks, require
+from lmcore.checking import Tasks, refuse, require, same
 
 tasks = Tasks()
 check = tasks.check
-
-
-def _same(got, expected, rtol=1e-4):
-    """Whether an answer has the expected shape and numbers; float32 is exact enough."""
-    got = np.asarray(got, dtype=float)
-    return got.shape == np.shape(expected) and np.allclose(got, expected, rtol=rtol, atol=1e-6)
-
-
-def _refuse(got, expected, wrongs):
-    """Say which known mistake an answer looks like; mistakes that make no difference here are passed over."""
-    for wrong, message in wrongs:
-        require(not _same(got, wrong) or _same(wrong, expected, 1e-2), message)
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}
+_same, _refuse = partial(same, **TOLERANCE), partial(refuse, **TOLERANCE)
 
 
 def _shape(got, shape, axes):
@@ -177,14 +169,14 @@ def masked_softmax(student, rng):
     with np.errstate(all="ignore"):
         got = _shape(student(big, allowed), (T, S), "query, key")
     require(
-        np.isfinite(got).all() and _same(got, expected, 2e-3),
+        np.isfinite(got).all() and _same(got, expected, rtol=2e-3),
         "Scores around a thousand overflow: subtract the largest score of each row before the exponential.",
     )
     low = scores - 1000
     with np.errstate(all="ignore"):
         got = _shape(student(low, allowed), (T, S), "query, key")
     require(
-        np.isfinite(got).all() and _same(got, expected, 2e-3),
+        np.isfinite(got).all() and _same(got, expected, rtol=2e-3),
         "Scores around −1000: all exponentials vanish, so subtract the largest score of each row, not a fixed number "
         "and not a maximum that includes zeros in place of what is forbidden.",
     )
@@ -200,7 +192,7 @@ def masked_softmax(student, rng):
     with np.errstate(all="ignore"):
         got = _shape(student(apart, allowed), (T, S), "query, key")
     require(
-        np.isfinite(got).all() and _same(got, expected, 2e-3),
+        np.isfinite(got).all() and _same(got, expected, rtol=2e-3),
         "Rows of very different size: subtract from each row its own largest score, not the largest of all.",
     )
 
@@ -283,7 +275,7 @@ def merge(student, rng):
                     ],
                 )
             require(
-                _same(got[index], expected, 2e-3),
+                _same(got[index], expected, rtol=2e-3),
                 f"{name} should begin with {expected[0].round(4)}, got {got[index][0].round(4)}.",
             )
 

@@ -1,23 +1,15 @@
 """Checks of the exercises on BERT; the inputs are drawn anew from each seed."""
 
+from functools import partial
+
 import numpy as np
 
-from lmcore.checking import Tasks, require
+from lmcore.checking import Tasks, refuse, require, same
 
 tasks = Tasks()
 check = tasks.check
-
-
-def _same(got, expected, rtol=1e-4):
-    """Whether an answer has the expected shape and numbers; float32 is exact enough."""
-    got = np.asarray(got, dtype=float)
-    return got.shape == np.shape(expected) and np.allclose(got, expected, rtol=rtol, atol=1e-6)
-
-
-def _refuse(got, expected, wrongs):
-    """Say which known mistake an answer looks like; mistakes that make no difference here are passed over."""
-    for wrong, message in wrongs:
-        require(not _same(got, wrong) or _same(wrong, expected, 1e-2), message)
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}
+_same, _refuse = partial(same, **TOLERANCE), partial(refuse, **TOLERANCE)
 
 
 def _shape(got, shape, axes):
@@ -312,7 +304,7 @@ def mlm_loss(student, rng):
                 ),
             ],
         )
-        require(_same(got, expected, 2e-3), f"Expected {expected:.4f} nats, got {got:.4f}.")
+        require(_same(got, expected, rtol=2e-3), f"Expected {expected:.4f} nats, got {got:.4f}.")
 
 
 def _parts(V, P, d):
@@ -413,7 +405,7 @@ def from_both_sides(student, rng):
     raw = normal(normal(pairs)[lefts] * normal(pairs.T)[rights] / u)
     rest = ~np.isnan(raw).any(axis=1)
     require(
-        not (rest.any() and _same(got[rest], raw[rest])) or _same(raw[rest], expected[rest], 1e-2),
+        not (rest.any() and _same(got[rest], raw[rest])) or _same(raw[rest], expected[rest], rtol=1e-2),
         "The k occurrences are not mixed in: raw frequencies rule out what was never seen.",
     )
     require(_same(got, expected), f"The first gap should have {expected[0].round(4)}, got {got[0].round(4)}.")

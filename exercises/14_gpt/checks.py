@@ -1,14 +1,17 @@
 """Checks of the exercises on GPT; the inputs are drawn anew from each seed."""
 
 import struct
+from functools import partial
 from numbers import Real
 
 import numpy as np
 
-from lmcore.checking import Tasks, require
+from lmcore.checking import Tasks, refuse, require, same
 
 tasks = Tasks()
 check = tasks.check
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-7}
+_same, _refuse = partial(same, **TOLERANCE), partial(refuse, **TOLERANCE)
 
 
 def _array(got, shape, what="an array"):
@@ -31,19 +34,6 @@ def _number(got, what):
     require(isinstance(got, Real | np.number), f"{what} should be one number, got {type(got).__name__}.")
     require(np.isfinite(got), f"{what} should be a finite number, got {got}.")
     return got
-
-
-def _same(got, expected, tolerance=1e-5):
-    """Whether two answers are equal up to the rounding of float32."""
-    return np.shape(got) == np.shape(expected) and np.allclose(got, expected, rtol=tolerance, atol=tolerance * 1e-2)
-
-
-def _refuse(got, expected, wrongs):
-    """Name the mistake that an answer looks like."""
-    if _same(got, expected):
-        return
-    for wrong, message in wrongs:
-        require(not _same(got, wrong), message)
 
 
 def _pair_of_arrays(answer):

@@ -1,16 +1,18 @@
 """Checks of the exercises on parallel computing, most of them on a simulated cluster with limits."""
 
+from functools import partial
 from math import ceil, log2
 from numbers import Real
 
 import numpy as np
 import torch
 
-from lmcore.checking import CheckFailed, Tasks, require
+from lmcore.checking import CheckFailed, Tasks, require, same
 from lmcore.parallel.simulate import Deadlock, simulate
 
 tasks = Tasks()
 check = tasks.check
+_same = partial(same, rtol=1e-5, atol=1e-6)
 
 
 def _simulated(student, p, arguments, **network):
@@ -28,16 +30,6 @@ def _simulated(student, p, arguments, **network):
     elif "until its" not in stuck:
         hint = "All that are left wait to receive, and nobody sends."
     raise CheckFailed(f"A deadlock with {p} ranks. {hint} Precisely: {stuck}.")
-
-
-def _same(got, expected):
-    """Whether an answer holds the expected numbers, as a tensor, an array or a list."""
-    try:
-        got = np.asarray(got, dtype=float)
-    except (TypeError, ValueError):
-        return False
-    expected = np.asarray(expected, dtype=float)
-    return got.shape == expected.shape and np.allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def _size(got):

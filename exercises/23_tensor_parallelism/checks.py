@@ -1,24 +1,20 @@
 """Checks of the exercises on tensor parallelism; the inputs are drawn anew from each seed."""
 
+from functools import partial
 from itertools import product
 
 import numpy as np
 
-from lmcore.checking import Tasks, require
+from lmcore.checking import Tasks, require, same
 
 tasks = Tasks()
 check = tasks.check
+_same = partial(same, rtol=1e-4, atol=1e-5)
 
 
 def _array(value):
     """An answer as an array of floats; nested lists will do."""
     return np.asarray(value, dtype=float)
-
-
-def _same(got, expected, rtol=1e-4, atol=1e-5):
-    """Whether an answer has the expected shape and numbers; float32 is exact enough."""
-    got = _array(got)
-    return got.shape == np.shape(expected) and np.allclose(got, expected, rtol=rtol, atol=atol)
 
 
 def _ndim(value):
@@ -328,11 +324,11 @@ def log_probabilities(student, rng):
             (whole[:, 0], "You took the first word of each row, not the target."),
         ]
         for wrong, message in wrongs:
-            differs = not _same(wrong, expected, 1e-2)
+            differs = not _same(wrong, expected, rtol=1e-2)
             require(not (differs and _same(got, wrong)), message)
         require(np.isfinite(got).all(), _HIGH[high])
         atol = 1e-5 if high == "nowhere" else 2e-3  # float32 is coarse around a thousand
-        require(_same(got, expected, 1e-3, atol), f"Expected {expected.round(4)}, got {got.round(4)}.")
+        require(_same(got, expected, rtol=1e-3, atol=atol), f"Expected {expected.round(4)}, got {got.round(4)}.")
 
 
 _WAYS = ("whole", "columns", "rows")
