@@ -44,6 +44,14 @@ def _same(got, expected, rtol=1e-5, atol=1e-7):
     return np.shape(got) == np.shape(expected) and np.allclose(got, expected, rtol=rtol, atol=atol)
 
 
+def _refuse(got, expected, wrongs):
+    """Name the mistake that an answer looks like, unless the answer is right."""
+    if _same(got, expected):
+        return
+    for wrong, message in wrongs:
+        require(not _same(got, wrong), message)
+
+
 def _apart(values):
     """Whether no two of some answers are the same, so that each can be told from the others."""
     return not any(_same(a, b, rtol=1e-4) for i, a in enumerate(values) for b in values[:i])
@@ -73,7 +81,8 @@ def _halves(rng, bits):
         x = rng.permutation(steps) * 2.0 ** rng.integers(-9, 3)
         ratio, top = x / np.abs(x).max() * largest, largest / np.abs(x).max()
         right = [np.round(x * top), np.round(ratio), np.round(ratio.astype(np.float32))]
-        if not any(_same(a, wrong(x * top)) for a in right for wrong in (_half_up, _half_away, np.trunc)):
+        wrong = [_half_up(x * top), _half_away(x * top), np.trunc(x * top)]
+        if _apart(wrong) and not any(_same(a, b) for a in right for b in wrong):
             return x, x * top
 
 
@@ -88,15 +97,11 @@ def symmetric(student, rng):
             x *= -np.sign(x[np.argmax(np.abs(x))])  # the largest is negative
             top = np.abs(x).max()
             scale = top / largest
-            scales = [
-                top / (largest + 1),
-                2 * top / (2 * largest + 2),
-                x.max() / largest,
-                np.ptp(x) / (2 * largest + 1),
-            ]
+            steps = 2 * largest + 1
+            scales = [top / (largest + 1), x.max() / largest, np.ptp(x) / steps, 2 * top / steps, 1 / scale, top]
             codes = np.round(x / scale)
             others = [np.trunc(x / scale), np.floor(x / scale)]
-            if not _is_near_half(x / scale) and _apart([scale, *scales[1:], 1 / scale]) and _apart([codes, *others]):
+            if not _is_near_half(x / scale) and _apart([scale, *scales]) and _apart([codes, *others]):
                 break
         answer = _parts(student(x, bits), 2, "two things: the codes and the scale")
         require(np.ndim(answer[0]) > 0 or np.ndim(answer[1]) == 0, "Return the codes first, then the scale.")
@@ -106,9 +111,9 @@ def symmetric(student, rng):
                 scales[0],
                 "You divided by 2^(b−1): the code for +max|x| would not exist. Symmetric codes end at 2^(b−1) − 1.",
             ),
-            (scales[2], "Your range ends at the largest number; take the largest *magnitude*, negative numbers count."),
-            (scales[3], "That is the scale of an asymmetric range, from the least to the largest number."),
-            (2 * top / (2 * largest + 1), "There are 2·q_max steps from −max|x| to max|x|, not 2^b − 1."),
+            (scales[1], "Your range ends at the largest number; take the largest *magnitude*, negative numbers count."),
+            (scales[2], "That is the scale of an asymmetric range, from the least to the largest number."),
+            (scales[3], "There are 2·q_max steps from −max|x| to max|x|, not 2^b − 1."),
             (1 / scale, "That is 1/s: the scale is the width of a step, so it has the unit of x."),
             (top / 127, f"You took 8 bits; b is {bits} here."),
             (top, "The scale is the width of one step, not of the whole range: divide by q_max."),
@@ -138,14 +143,6 @@ def symmetric(student, rng):
         )
 
 
-def _refuse(got, expected, wrongs):
-    """Name the mistake that an answer looks like, unless the answer is right."""
-    if _same(got, expected):
-        return
-    for wrong, message in wrongs:
-        require(not _same(got, wrong), message)
-
-
 def _affine(x, low, high, bits):
     """Codes before clipping, scale and zero point of a range as it is."""
     scale = (high - low) / (2**bits - 1)
@@ -156,9 +153,8 @@ def _affine(x, low, high, bits):
 def _range(rng, kind):
     """A calibrated range, and numbers of which some lie outside."""
     width = rng.uniform(1, 5)
-    low = {"both": -rng.uniform(0.2, 0.45), "above": rng.uniform(0.3, 0.6), "below": -rng.uniform(1.4, 1.7)}[
-        kind
-    ] * width
+    low = {"both": (-0.45, -0.2), "above": (0.3, 0.6), "below": (-1.7, -1.4)}[kind]
+    low = width * rng.uniform(*low)
     high = low + width
     inside = rng.uniform(low, high, size=6)
     outside = [min(low, 0) - rng.uniform(0.2, 0.9) * width, max(high, 0) + rng.uniform(0.2, 0.9) * width]
@@ -182,10 +178,11 @@ def asymmetric(student, rng):
             scales = [scale, levels, own[1], max(hi, -lo) * 2 / top, max(hi, -lo) / (2 ** (bits - 1) - 1)]
             old = np.clip(np.round(np.clip(x, low, high) / scale) + zero, 0, top)
             shapes = [codes, raw, raw % 2**bits, np.clip(np.trunc(x / scale) + zero, 0, top), codes - 2 ** (bits - 1)]
+            zeros = [-lo / scale, zero, -zero, top - zero, zero - 2 ** (bits - 1), lo, 0, np.floor(-lo / scale)]
             exact = not _is_near_half(x / scale) and not _is_near_half(-lo / scale)
             apart = _apart(scales + ([unstretched[1]] if kind != "both" else []))
             unlike = _apart(shapes + ([old] if kind != "both" else []))
-            if exact and apart and unlike and abs(-lo / scale - zero) > 0.05 * (kind == "both"):
+            if exact and apart and unlike and (kind != "both" or _apart(zeros)):
                 break
         answer = _parts(student(x, low, high, bits), 3, "three things: the codes, the scale and the zero point")
         got = _array(answer[0], x.shape, "The codes")
@@ -234,152 +231,158 @@ def asymmetric(student, rng):
         require(_same(got, codes), f"The codes of {x.round(3)} should be {codes} {case}, got {got}.")
 
 
-@tasks.add(points=2, minutes=15)
+def _product_mistakes(x, w, both, zx, zw, scales):
+    """Wrong products of codes, as whole numbers or with their scales, and what is to be said of them."""
+    n, product = x.shape[1], x @ w.T
+    sx, sw = x.sum(axis=1), w.sum(axis=1)
+    token, row, zeros = np.outer(zx, sw), np.outer(sx, zw), np.outer(zx, zw)
+    right = product - token - row + n * zeros
+
+    def narrow(bits):
+        return product % 2**bits - token - row + n * zeros
+
+    small = x.astype(np.int8).astype(np.int64) @ w.astype(np.int8).astype(np.int64).T
+    wrongs = [
+        (both * product, "The zero points are missing: the code of a true 0 is z, not 0."),
+        (both * (product - token - row), "The last term is missing: −z_i times −z_r, once for each of the n inputs."),
+        (both * (product - token - row + zeros), "z_i · z_r occurs once for each of the n inputs: n times."),
+        (both * (product - token - row - n * zeros), "The last term has the wrong sign: −z_i times −z_r is positive."),
+        (both * (product + token + row + n * zeros), "The corrections have the wrong sign: a code means s (q − z)."),
+        (both * (product - token), "You treated the weights as symmetric: their zero points belong in, too."),
+        (both * (product - row), "You treated the activations as symmetric: their zero points belong in, too."),
+        (
+            both * (product - token + n * zeros),
+            "A term is missing: the weights' zero point meets the sum of x's codes.",
+        ),
+        (
+            both * (product - row + n * zeros),
+            "A term is missing: a token's zero point meets the sum of the row's codes.",
+        ),
+        (
+            both * (product - np.outer(zx * sx, np.ones(len(w))) - np.outer(np.ones(len(x)), zw * sw) + n * zeros),
+            "A zero point stands in place of a code of its own side, so it meets the sum of the *other* side's codes.",
+        ),
+        (
+            both * (product - n * zx[:, None] - n * zw + n * zeros),
+            "A zero point multiplies the sum of the other side's codes, not their number.",
+        ),
+        (both * narrow(8), "Your product ran over: sums of uint8 stay in 8 bits. Change the types to int32 first."),
+        (both * narrow(16), "Your product ran over: 16 bits are too few. Change the types to int32 first."),
+        (
+            both * (small - token - row + n * zeros),
+            "Your codes ran over as int8, which ends at 127: take int32.",
+        ),
+        (right, "Those are whole numbers; the two scales bring them back to floats."),
+        (scales[0][:, None] * right, "The weights' scale per row is missing."),
+        (scales[1] * right, "The activations' scale per token is missing."),
+    ]
+    if len(x) == len(w) == n:
+        wrongs += [
+            (
+                both.T * right,
+                "The scales stand on the wrong axes: a token's scale belongs to a row of the result.",
+            ),
+            (
+                both * (product - np.outer(sw, zx) - np.outer(zw, sx) + n * zeros.T),
+                "The corrections stand on the wrong axes: what belongs to a token belongs to a row of the result.",
+            ),
+            (
+                both * (product - np.outer(zx, w.sum(axis=0)) - np.outer(x.sum(axis=0), zw) + n * zeros),
+                "You summed over the wrong axis: a sum of codes runs over the n inputs.",
+            ),
+            (
+                both * (x @ w - token - row + n * zeros),
+                "W was not transposed: a row of W belongs to one output, and the result is X Wᵀ.",
+            ),
+        ]
+    return both * right, wrongs
+
+
+@tasks.add(points=2, minutes=20)
 def integer_product(student, rng):
-    """A matrix product of codes, back to floats."""
+    """A product of codes with zero points on both sides."""
     square = int(rng.integers(5, 8))
-    for T, C, R in ((square, square, square), (3, int(rng.integers(40, 60)), 7)):
+    for T, n, R in ((square, square, square), (3, int(rng.integers(40, 60)), 7)):
         while True:  # until all mistakes can be told from each other
-            x_codes = rng.integers(90, 256, size=(T, C)).astype(np.uint8)
-            w_codes = rng.integers(-80, 128, size=(R, C)).astype(np.int8)
-            x_zero = rng.permutation(np.arange(40, 150))[:T].astype(np.int32)
-            x_scale, w_scale = rng.uniform(0.5, 2, size=T) / 100, rng.uniform(0.5, 2, size=R) / 100
-            q, w = x_codes.astype(np.int64), w_codes.astype(np.int64)
-            both = np.outer(x_scale, w_scale)
-            product, sums = q @ w.T, x_zero[:, None] * w.sum(axis=1)
-            expected = both * (product - sums)
-            narrow = (x_codes @ w_codes.T).astype(np.int64)  # 16 bits
-            tiny = (q.astype(np.int8).astype(np.int64) @ w.T, (product % 256 + 128) % 256 - 128)
-            wrongs = [
-                (both * product, "The zero points are missing: the code of a true 0 is z, not 0."),
-                (both * (product + sums), "The correction has the wrong sign: X is s (q − z)."),
-                (
-                    both * (narrow - sums),
-                    "Your product ran over: sums of uint8 times int8 need 32 bits; change types first.",
-                ),
-                (both * (tiny[0] - sums), "Your activations' codes ran over as int8, which ends at 127: take int32."),
-                (both * (tiny[1] - sums), "Your product ran over in 8 bits: change the types to int32 first."),
-                (product - sums, "Those are whole numbers; the two scales bring them back to floats."),
-                (x_scale[:, None] * (product - sums), "The weights' scale per row is missing."),
-                (w_scale * (product - sums), "The activations' scale per token is missing."),
-                (
-                    both * (product - x_zero[0] * w.sum(axis=1)),
-                    "You took the first token's zero point for all; every token has its own.",
-                ),
-                (
-                    both * (product - x_zero[:, None]),
-                    "The zero point counts for every input: multiply it by the sum of the weights' codes in the row.",
-                ),
-                (
-                    both * (product - (x_zero * q.sum(axis=1))[:, None]),
-                    "The zero point multiplies the sum of the *weights'* codes, for it stands in X's place.",
-                ),
-                (both * (product - C * x_zero[:, None]), "z multiplies the sum of the row's codes, not their number."),
-            ]
-            if T == R:
-                wrongs += [
-                    (
-                        np.outer(w_scale, x_scale) * (product - sums),
-                        "The scales stand on the wrong axes: a token's scale belongs to a row of the result.",
-                    ),
-                    (
-                        both * (product - x_zero * w.sum(axis=1)[:, None]),
-                        "The correction stands on the wrong axes: z belongs to the result's rows, the sums to its columns.",
-                    ),
-                    (
-                        both * (product - x_zero[:, None] * w.sum(axis=0)),
-                        "You added up the weights' codes over the outputs; z meets all inputs of one output.",
-                    ),
-                    (
-                        both * (q @ w - sums),
-                        "W was not transposed: a row of W belongs to one output, and the result is X Wᵀ.",
-                    ),
-                ]
+            x_codes, w_codes = (rng.integers(20, 256, size=(rows, n)).astype(np.uint8) for rows in (T, R))
+            x_zero, w_zero = (rng.permutation(np.arange(90, 160))[:rows].astype(np.int32) for rows in (T, R))
+            x_scale, w_scale = (rng.uniform(0.5, 2, size=rows) / 100 for rows in (T, R))
+            x, w = x_codes.astype(np.int64), w_codes.astype(np.int64)
+            expected, wrongs = _product_mistakes(
+                x, w, np.outer(x_scale, w_scale), x_zero.astype(np.int64), w_zero.astype(np.int64), (x_scale, w_scale)
+            )
             if _apart([expected, *(wrong for wrong, _ in wrongs)]):
                 break
-        got = _array(student(x_codes, x_scale, x_zero, w_codes, w_scale), (T, R), "The product")
+        got = _array(student(x_codes, x_scale, x_zero, w_codes, w_scale, w_zero), (T, R), "The product")
+        if _same(got, expected, rtol=1e-4, atol=1e-5):
+            continue
         for wrong, message in wrongs:
-            require(not _same(got, wrong, rtol=1e-4, atol=1e-5) or _same(got, expected, rtol=1e-4, atol=1e-5), message)
-        require(
-            _same(got, expected, rtol=1e-4, atol=1e-5),
-            f"Expected in the first row {expected[0].round(4)}, got {got[0].round(4)}.",
-        )
+            require(not _same(got, wrong, rtol=1e-4, atol=1e-5), message)
+        require(False, f"Expected in the first row {expected[0].round(4)}, got {got[0].round(4)}.")
 
 
-def _packed(fields, bits, n):
-    """Whole numbers, the first lowest, as the bytes of one long number."""
-    long = sum(int(field) << (i * bits) for i, field in enumerate(fields))
-    size = (n * bits + 7) // 8
-    return list((long % 256**size).to_bytes(size, "little"))
+def _packed(fields, bits):
+    """Whole numbers from 0 to 2^b − 1, the first lowest, as the bytes of one long number."""
+    long = sum(field << (i * bits) for i, field in enumerate(fields))
+    return long.to_bytes((len(fields) * bits + 7) // 8, "little")
 
 
-def _packings(codes, bits):
-    """The right bytes, and wrong ones with what is to be said of them."""
+def _unpackings(codes, bits):
+    """The bytes of some codes, wrong ways to read them, and what is to be said of these."""
     n, base, half = len(codes), 2**bits, 2 ** (bits - 1)
-    fields = [int(code) % base for code in codes]
-    right = _packed(fields, bits, n)
-    bitstring = "".join(f"{field:0{bits}b}" for field in fields)
-    bitstring += "0" * (-len(bitstring) % 8)
-    first_high = [int(bitstring[i : i + 8], 2) for i in range(0, len(bitstring), 8)]
-    per = 8 // bits  # whole codes in a byte
-    gaps = [sum(field << (i * bits) for i, field in enumerate(fields[k : k + per])) for k in range(0, n, per)]
-    spread = 0
-    for i, code in enumerate(codes):
-        spread |= int(code) << (i * bits)  # a negative code sets all higher bits
-    size = len(right)
-    alone = [
-        [
-            int(np.bitwise_or.reduce([int(c) << (i * bits) for i, c in enumerate(codes[k : k + per])])) % 256
-            for k in range(0, n, per)
-        ],
-        [sum(int(c) << (i * bits) for i, c in enumerate(codes[k : k + per])) % 256 for k in range(0, n, per)],
-    ]
-    cut = "A negative code overwrote its neighbours: keep only its b lowest bits before you put it in place."
-    return right, [
-        (first_high, "You put the first code into the highest bits of a byte; it belongs into the lowest."),
-        (list((spread % 256**size).to_bytes(size, "little")), cut),
-        (_packed(codes, bits, n), cut),
-        (alone[0], cut),
-        (alone[1], cut),
-        (_packed([code + half for code in codes], bits, n), "You added 2^(b−1) to all codes; add 2^b to the negative ones only."),
-        (_packed([abs(code) for code in codes], bits, n), "The signs are lost: write a negative code q as q + 2^b."),
-        (gaps, f"You leave {8 - per * bits} bits of each byte unused: let the next code begin there."),
-        (fields, "Each code has a byte of its own; put them side by side."),
-        (list(codes), "Each code has a byte of its own; put them side by side."),
-        (right[::-1], "The bytes stand in reversed order: the lowest byte of the long number comes first."),
-        (_packed(fields[::-1], bits, n), "The first code belongs into the lowest bits, the last one into the highest."),
-        (right[:-1], "The last codes are missing: round the number of bytes up."),
-        ([*right, 0], "You return a byte too many: n codes of b bits take n·b/8 bytes, rounded up."),
+    fields = [code % base for code in codes]
+    packed = _packed(fields, bits)
+    room = len(packed) * 8 // bits
+
+    def signed(fields):
+        return [field - base if field >= half else field for field in fields]
+
+    def read(long, count=n):
+        return [(long >> (i * bits)) % base for i in range(count)]
+
+    text = "".join(f"{byte:08b}" for byte in packed)
+    high_first = [int(text[i : i + bits], 2) for i in range(0, n * bits, bits)]
+    whole = [(byte >> (k * bits)) % base for byte in packed for k in range(8 // bits)]
+    torn = [(packed[i * bits // 8] >> (i * bits % 8)) % base for i in range(n)]
+    top = half - 1
+    return packed, [
+        (fields, "The signs are lost: from 2^(b−1) on it was a negative code; take 2^b off."),
+        ([f - half for f in fields], "You took 2^(b−1) off every code; take 2^b off the negative ones."),
+        ([f if f <= top else half - f for f in fields], "The highest bit is no mere minus sign: take 2^b off."),
+        ([f - base if f > half else f for f in fields], "The lowest code, −2^(b−1), came out positive."),
+        ([f + 1 - base if f > top else f for f in fields], "2^b was added to negative codes, not 2^b − 1."),
+        (signed(high_first), "You began with the highest bits of a byte; the first code is in the lowest."),
+        (high_first, "You began with a byte's highest bits, and the signs are lost."),
+        (signed(read(int.from_bytes(packed, "big"))), "You read the bytes from the last to the first."),
+        (signed(fields)[::-1], "Your codes stand in reversed order."),
+        (signed(read(int.from_bytes(packed, "little"), room)), f"There are n = {n} codes; the rest is filling."),
+        (signed(whole), "You began anew in each byte; the codes follow each other without gaps."),
+        (signed(torn), "Some codes lie across the border of two bytes: their upper bits are in the next byte."),
     ]  # fmt: skip
 
 
 @tasks.add(points=2, minutes=15)
-def pack(student, rng):
-    """Codes packed without gaps."""
+def unpack(student, rng):
+    """Codes out of their bytes."""
     for bits in (4, 3, 2):
         while True:  # until all mistakes can be told from each other, where they make a difference
             n = int(rng.choice([11, 13, 17]))
-            codes = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), size=n)
-            if bits < 4:
-                codes[-1] = -1  # so that the last byte is not zero
-            right, wrongs = _packings(codes.tolist(), bits)
-            others = [wrong for wrong, _ in wrongs if bits == 3 or wrong is not wrongs[7][0]]
-            if codes[0] < 0 < codes[1] and all(wrong != right for wrong in others):
+            codes = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), size=n).tolist()
+            packed, wrongs = _unpackings(codes, bits)
+            wrongs = wrongs if bits == 3 else wrongs[:10]  # the others are mistakes at the borders of bytes
+            lists = [wrong for wrong, _ in wrongs]
+            if codes not in lists and (bits < 3 or all(a != b for i, a in enumerate(lists) for b in lists[:i])):
                 break
-        got = student(codes.astype(np.int8), bits)
+        got = student(np.frombuffer(packed, dtype=np.uint8), bits, n)
         require(got is not None, "Your function returns nothing.")
-        require(not isinstance(got, str | int), "Return the bytes: a bytes object or numbers from 0 to 255.")
-        got = list(got) if isinstance(got, bytes | bytearray) else np.asarray(got).tolist()
-        case = f"of {bits} bits {codes.tolist()}"
-        if got != right:
+        require(np.ndim(got) == 1, f"Return a list or an array of n codes; yours has {np.ndim(got)} axes.")
+        got = np.asarray(got).tolist()
+        case = f"(bits {bits}, n = {n}, bytes {list(packed)}.)"
+        if got != codes:
             for wrong, message in wrongs:
-                require(got != wrong, f"{message} (Codes {case}.)")
-        require(
-            all(isinstance(byte, Real) and 0 <= byte <= 255 for byte in got),
-            f"A byte is a number from 0 to 255; yours are {got}. (Codes {case}.)",
-        )
-        require(len(got) == len(right), f"{n} codes of {bits} bits take {len(right)} bytes, yours take {len(got)}.")
-        require(got == right, f"The codes {case} should be packed as {right}, got {got}.")
+                require(got != wrong, f"{message} {case}")
+        require(len(got) == n, f"You return {len(got)} codes instead of n = {n}. {case}")
+        require(got == codes, f"Expected the codes {codes}, got {got}. {case}")
 
 
 def _sizes(shapes, others, bits, group, block, *, scale=16, second=8, shared=32, whole=False, other=16, per=None):
@@ -464,11 +467,10 @@ def size(student, rng):
         )
 
 
-def _clip_error(x, c, bits, *, clipped=True, power=2):
-    """The error of a symmetric range that ends at c, or what some take for it."""
+def _clip_error(x, c, bits, *, power=2):
+    """The error of a symmetric range that ends at c."""
     largest = 2 ** (bits - 1) - 1
-    codes = np.round(x * largest / c)
-    codes = np.clip(codes, -largest, largest) if clipped else codes
+    codes = np.clip(np.round(x * largest / c), -largest, largest)
     return (np.abs(x - codes * c / largest) ** power).sum()
 
 
@@ -487,9 +489,7 @@ def best_clip(student, rng):
             grid = top * np.arange(1, 101) / 100
             errors = [_clip_error(x, c, bits) for c in grid]
             best, least = grid[np.argmin(errors)], min(errors)
-            inside = [((x - np.round(x * largest / c) * c / largest)[np.abs(x) <= c] ** 2).sum() for c in grid]
-            mean = [error / max((np.abs(x) <= c).sum(), 1) for error, c in zip(inside, grid, strict=True)]
-            beyond = [((np.abs(x) - c)[np.abs(x) > c] ** 2).sum() for c in grid]
+            absolute = grid[np.argmin([_clip_error(x, c, bits, power=1) for c in grid])]
             wrongs = [
                 (top, "Your range reaches to the largest number, so a few numbers make the steps wide for all."),
                 (
@@ -497,22 +497,11 @@ def best_clip(student, rng):
                     "Your range ends at the largest number, not at the largest magnitude, and was not searched for.",
                 ),
                 (
-                    grid[np.argmin([_clip_error(x, c, bits, clipped=False) for c in grid])],
-                    "Your codes are not clipped, so the narrowest range always seems best: clip them to ±q_max.",
+                    grid[0],
+                    "That is the narrowest range, and the worst. It seems best if codes are not clipped to ±q_max, or "
+                    "if the errors of the numbers beyond c are left out.",
                 ),
-                (
-                    grid[np.argmin(inside)],
-                    "You left out the numbers beyond c, so the narrowest range seems best: their error counts, too.",
-                ),
-                (
-                    grid[np.argmin(mean)],
-                    "You averaged over the numbers inside the range only; those beyond c count, too.",
-                ),
-                (
-                    grid[np.argmin(beyond)],
-                    "You counted the clipped numbers only; rounding inside the range costs, too.",
-                ),
-                (grid[np.argmax(errors)], "That is the range with the *largest* error."),
+                (absolute, "That is best for the absolute errors; the squared ones are asked for."),
                 (best / largest, "That is the best scale; return the end of the range, c = s·q_max."),
                 (best / top, "That is the best share of max|x|; return c itself."),
                 (100 * best / top, "That is the best k; return c itself."),
@@ -527,7 +516,8 @@ def best_clip(student, rng):
                 ),
                 (3 * x.std(), "Three standard deviations are a rule of thumb: no search for the least error."),
             ]
-            if all(_clip_error(x, c, bits) > 1.03 * least for c, _ in wrongs):
+            unlike = _apart([best / largest, best / top, 100 * best / top, least])
+            if unlike and all(_clip_error(x, c, bits) > 1.03 * least for c, _ in wrongs):
                 break
         got = _number(student(x, bits), "The end of the range")
         require(got > 0, f"The end of the range is a positive number, got {got}.")
@@ -536,13 +526,9 @@ def best_clip(student, rng):
             continue
         for wrong, message in wrongs:
             require(not _same(got, wrong, rtol=1e-4), message)
-        absolute = grid[np.argmin([_clip_error(x, c, bits, power=1) for c in grid])]
-        require(not _same(got, absolute), "That is best for the absolute errors; the squared ones are asked for.")
-        eight = grid[np.argmin([_clip_error(x, c, 8) for c in grid])]
-        require(not _same(got, eight), f"That is best with 8 bits; b is {bits} here.")
         require(
             False,
-            f"For b = {bits} the squared errors add up to {mine:.4g} with c = {got:.4g}, to {least:.4g} with {best:.4g}.",
+            f"For b = {bits} the squared errors sum to {mine:.4g} with c = {got:.4g}, to {least:.4g} with {best:.4g}.",
         )
 
 
@@ -554,97 +540,99 @@ _MISTAKES = {
     "not divided": "The error is not divided by G_jj.",
     "never reduced": "G never changes: when a column is fixed, take it out of the inverse (step 4).",
     "next only": "Only the next column takes the error; all later ones share it.",
+    "in the group": "Only the columns of the same group take the error; all later ones share it.",
 }
 
 
-def _gptq(W, H, scale, bits, mistake=""):
-    """GPTQ by the inverse, with one of the usual mistakes; also, how far its numbers are from the end of the codes."""
-    largest, C = 2 ** (bits - 1) - 1, W.shape[1]
+def _gptq(W, H, bits, group, mistake=""):
+    """GPTQ by the inverse, with one of the usual mistakes; codes, scales, and the numbers that were rounded."""
+    largest, C, given = 2 ** (bits - 1) - 1, W.shape[1], W
     W, G = W.copy(), H if "with H" in mistake else np.linalg.inv(H)
-    codes, before = np.zeros(W.shape), np.zeros(W.shape)
+    codes, before, scales = np.zeros(W.shape), np.zeros(W.shape), []
     for j in range(C):
-        before[:, j] = W[:, j] / scale
+        if j % group == 0:
+            source = given if mistake == "static" else W
+            scales.append(np.abs(source[:, j : j + group]).max(axis=1) / largest)
+        before[:, j] = W[:, j] / scales[-1]
         codes[:, j] = np.clip(np.round(before[:, j]), -largest, largest)
-        e = W[:, j] - scale * codes[:, j]
+        e = W[:, j] - scales[-1] * codes[:, j]
         change = np.outer(e if mistake == "not divided" else e / G[j, j], G[j])
-        last = j + 2 if mistake == "next only" else C
-        if mistake != "nearest":
-            W[:, j + 1 : last] -= (-1 if mistake == "adds" else 1) * change[:, j + 1 : last]
+        last = {"next only": j + 2, "in the group": j - j % group + group, "nearest": j + 1}.get(mistake, C)
+        W[:, j + 1 : last] -= (-1 if mistake == "adds" else 1) * change[:, j + 1 : last]
         if "never reduced" not in mistake:
             G = G - np.outer(G[:, j], G[j]) / G[j, j]
-    return codes, before
+    return codes, np.stack(scales, axis=1), before
 
 
 def _layer(rng):
-    """Correlated inputs, weights, and scales of which some clip the largest weights."""
-    C, R, bits = int(rng.integers(9, 13)), int(rng.integers(5, 8)), int(rng.integers(3, 5))
+    """Correlated inputs, and weights of a layer in groups."""
+    groups, R, bits = int(rng.integers(3, 5)), int(rng.integers(5, 8)), int(rng.integers(3, 5))
+    group = int(rng.integers(3, 5))
+    C = groups * group
     X = rng.normal(size=(96, 3)) @ rng.normal(size=(3, C)) + rng.uniform(0.2, 0.4) * rng.normal(size=(96, C))
-    W = rng.normal(size=(R, C))
+    X *= rng.uniform(0.4, 0.7) * np.sqrt(np.diag(np.linalg.inv(X.T @ X)).mean())  # so that the size of G matters
     H = X.T @ X
-    H += 0.01 * np.diag(H).mean() * np.eye(C)
-    return X, W, H, rng.uniform(0.75, 1, size=R) * np.abs(W).max(axis=1) / (2 ** (bits - 1) - 1), bits
+    return X, rng.normal(size=(R, C)), H + 0.01 * np.diag(H).mean() * np.eye(C), bits, group
 
 
-@tasks.add(points=3, minutes=30)
+@tasks.add(points=3, minutes=35)
 def gptq(student, rng):
-    """Columns in order, each making up for those before."""
+    """GPTQ with a scale for each group of columns."""
     for _ in range(2):
         while True:  # until all mistakes cost more than is allowed, and rounding errors of float32 change no code
-            X, W, H, scale, bits = _layer(rng)
-            largest = 2 ** (bits - 1) - 1
+            X, W, H, bits, group = _layer(rng)
+            largest, shape = 2 ** (bits - 1) - 1, (len(W), W.shape[1] // group)
 
-            def error(codes, X=X, W=W, scale=scale):
-                return ((X @ (W - scale[:, None] * codes).T) ** 2).sum()
+            def error(codes, scales, X=X, W=W, group=group):
+                return ((X @ (W - np.repeat(scales, group, axis=1) * codes).T) ** 2).sum()
 
-            right, before = _gptq(W, H, scale, bits)
-            wrongs = [(_gptq(W, H, scale, bits, mistake)[0], message) for mistake, message in _MISTAKES.items()]
-            dear = all(error(codes) > 1.2 * error(right) for codes, _ in wrongs)
-            if dear and np.abs(before).max() > largest + 0.6 and not _is_near_half(before):
+            right, right_scales, before = _gptq(W, H, bits, group)
+            if np.abs(before).max() < largest + 0.6 or _is_near_half(before):
+                continue  # nothing is clipped, or a number lies between two codes
+            wrongs = [(*_gptq(W, H, bits, group, mistake)[:2], message) for mistake, message in _MISTAKES.items()]
+            dear = all(error(*wrong[:2]) > 1.2 * error(right, right_scales) for wrong in wrongs)
+            static = _gptq(W, H, bits, group, "static")[1]
+            if dear and _apart([wrong[0] for wrong in wrongs]) and not _same(right_scales, static, rtol=1e-3):
                 break
-        got = _array(student(W, H, scale, bits), W.shape, "The codes")
+        answer = _parts(student(W, H, bits, group), 2, "two things: the codes and the scales")
+        scales = _array(answer[1], shape, "The scales, one for each row and group,")
+        got = _array(answer[0], W.shape, "The codes")
+        wide = np.repeat(scales, group, axis=1)
+        require((scales > 0).all(), "A scale is a positive number.")
+        whole = _same(got, np.round(got))
         require(
-            not _same(got, scale[:, None] * np.round(got / scale[:, None]), rtol=1e-4) or _same(got, np.round(got)),
+            whole or not _same(got / wide, np.round(got / wide), rtol=1e-4, atol=1e-4),
             "Those are the weights that the codes stand for; return the codes.",
         )
-        require(_same(got, np.round(got)), "Your codes are not whole numbers: round each column when its turn comes.")
+        require(whole, "Your codes are not whole numbers: round each column when its turn comes.")
         require(
             (np.abs(got) <= largest).all(),
-            f"With {bits} bits codes end at ±{largest}, yours at {np.abs(got).max():.0f}: clip them, and what is cut off "
-            "is part of the error.",
+            f"With {bits} bits codes end at ±{largest}, yours at {np.abs(got).max():.0f}: clip them; what is cut is "
+            "part of the error.",
         )
-        mine, good, simple = error(got), error(right), error(wrongs[0][0])
-        if mine <= 1.1 * good:
+        mine, good, beforehand = error(got, scales), error(right, right_scales), _same(scales, static)
+        if mine <= 1.1 * good and not beforehand:
             continue
-        for wrong, message in wrongs:
+        for wrong, _, message in wrongs:
             require(not _same(got, wrong), message)
         require(
+            not beforehand,
+            "Your scales are those of W as it was given: choose a group's scales when its turn comes, from the "
+            "weights as they are by then.",
+        )
+        require(
+            not _same(scales * largest, right_scales) and not _same(scales, right_scales * largest),
+            "A scale is the largest magnitude divided by q_max.",
+        )
+        require(
             False,
-            f"The output's squared error is {mine:.4g}; the steps above lead to {good:.4g}, and rounding to the nearest "
-            f"codes to {simple:.4g}.",
+            f"The output's squared error is {mine:.4g}; the steps above lead to {good:.4g}, and rounding to the "
+            f"nearest codes to {error(*wrongs[0][:2]):.4g}.",
         )
 
 
 _BITS = (2, 3, 4, 8)
-
-
-def _best_bits(counts, errors, budget):
-    """The exact optimum: for every number of units up to the budget the least sum so far, and what was chosen."""
-    units = [count // 8 for count in counts]  # bytes are units times bits
-    unit = int(np.gcd.reduce(units))
-    room = budget // unit
-    least, chosen = np.zeros(room + 1), []
-    for size, row in zip(units, errors, strict=True):
-        options = np.full((len(_BITS), room + 1), np.inf)
-        for option, bits, rise in zip(options, _BITS, row, strict=True):
-            step = size // unit * bits
-            option[step:] = least[: max(room + 1 - step, 0)] + rise
-        chosen.append(options.argmin(axis=0))
-        least = options.min(axis=0)
-    picks, place = [], room
-    for size, choice in zip(units[::-1], chosen[::-1], strict=True):
-        picks.append(int(choice[place]))
-        place -= size // unit * _BITS[picks[-1]]
-    return picks[::-1]
+_L = 12
 
 
 def _bytes(counts, picks):
@@ -657,113 +645,173 @@ def _rise(errors, picks):
     return float(sum(row[pick] for row, pick in zip(errors, picks, strict=True)))
 
 
-def _step_by_step(counts, errors, budget, *, worth, down=False):
-    """From 2 bits up while there is room, or from 8 bits down until it fits: the step that is worth most each time."""
-    picks, move = [3 if down else 0] * len(counts), -1 if down else 1
+def _changes(picks):
+    """How often neighbours differ."""
+    return sum(a != b for a, b in zip(picks[:-1], picks[1:], strict=True))
+
+
+def _shift(rows, step, fill):
+    """Rows moved to the right: what was at place p is at p + step."""
+    moved = np.full_like(rows, fill)
+    if step < rows.shape[-1]:
+        moved[..., step:] = rows[..., : rows.shape[-1] - step]
+    return moved
+
+
+def _least_rise(counts, errors, budget, changes):
+    """The least sum of rises within both limits, exactly: by the last bits, the changes so far, and the bytes."""
+    unit = int(np.gcd.reduce(counts)) // 8
+    least = np.full((4, changes + 1, budget // unit + 1), np.inf)
+    for i, (count, row) in enumerate(zip(counts, errors, strict=True)):
+        new = np.full_like(least, np.inf)
+        for pick, (bits, more) in enumerate(zip(_BITS, row, strict=True)):
+            best = least[pick].copy()
+            best[1:] = np.minimum(best[1:], np.delete(least, pick, axis=0).min(axis=0)[:-1])
+            best[0, 0] = 0.0 if i == 0 else best[0, 0]
+            new[pick] = _shift(best, count // 8 * bits // unit, np.inf) + more
+        least = new
+    return float(least.min())
+
+
+def _forgetful(counts, errors, budget, changes, *, by_last=False, by_changes=False):
+    """Dynamic programming that keeps one choice for each number of bytes (and last bits, or changes); not exact.
+
+    For each key arrays hold the least rise, its last bits and changes, and the choice as a number in base 4.
+    """
+    unit = int(np.gcd.reduce(counts)) // 8
+    places = np.arange(budget // unit + 1)
+    states = np.full((4 if by_last else 1, changes + 1 if by_changes else 1, len(places)), -1)
+    rise, last, changed, code = np.full(states.shape, np.inf), states, states, np.zeros_like(states)
+    rise[0, 0, 0] = 0.0
+    for count, row in zip(counts, errors, strict=True):
+        new = [np.full_like(rise, np.inf), last.copy(), changed.copy(), code.copy()]
+        for pick, (bits, more) in enumerate(zip(_BITS, row, strict=True)):
+            step = count // 8 * bits // unit
+            before = [_shift(rise, step, np.inf), _shift(changed + (last != pick), step, 0), _shift(code, step, 0)]
+            for b in range(states.shape[1]):
+                rises, often, codes = (x[:, max(b - 1, 0) : b + 1].reshape(-1, len(places)) for x in before)
+                found = np.where(often == b if by_changes else often <= changes, rises + more, np.inf)
+                source = found.argmin(axis=0)
+                values = (found[source, places], pick, often[source, places], codes[source, places] * 4 + pick)
+                slot = (pick if by_last else 0, b)
+                better = values[0] < new[0][slot]
+                for array, value in zip(new, values, strict=True):
+                    array[slot] = np.where(better, value, array[slot])
+        rise, last, changed, code = new
+    digits = int(code.ravel()[rise.argmin()])
+    return [digits // 4**i % 4 for i in reversed(range(len(counts)))]
+
+
+def _step_by_step(counts, errors, budget, changes, *, worth):
+    """From 2 bits up while both limits allow it: the step that is worth most each time."""
+    picks = [0] * len(counts)
+    needs = _bytes(counts, picks)
     while True:
         steps = []
         for i, pick in enumerate(picks):
-            new = [*picks[:i], pick + move, *picks[i + 1 :]]
-            if 0 <= new[i] < len(_BITS) and (down or _bytes(counts, new) <= budget):
-                gain, more = errors[i][pick] - errors[i][new[i]], _bytes(counts, new) - _bytes(counts, picks)
-                steps.append((worth(gain, more), -i, new))
-        if not steps or (down and _bytes(counts, picks) <= budget):
+            new = [*picks[:i], pick + 1, *picks[i + 1 :]]
+            if pick < 3 and _changes(new) <= changes:
+                gain, more = errors[i][pick] - errors[i][pick + 1], counts[i] * (_BITS[pick + 1] - _BITS[pick]) // 8
+                if needs + more <= budget:
+                    steps.append((worth(gain, more), -i, more))
+        if not steps:
             return picks
-        picks = max(steps)[2]
+        _, i, more = max(steps)
+        picks[-i] += 1
+        needs += more
 
 
-def _one_after_the_other(counts, errors, budget, order):
-    """In some order each layer gets the most bits that leave two for all that come later."""
+def _one_after_the_other(counts, errors, budget, changes, order):
+    """In some order each layer gets the most bits that both limits allow, with 2 for all that come later."""
     picks = [0] * len(counts)
     for i in order:
         for pick in range(len(_BITS)):
             new = [*picks[:i], pick, *picks[i + 1 :]]
-            picks = new if _bytes(counts, new) <= budget else picks
+            picks = new if _bytes(counts, new) <= budget and _changes(new) <= changes else picks
     return picks
 
 
-def _smallest_peak(counts, errors, budget):
-    """Always better the layer with the largest rise, while there is room."""
-    picks = [0] * len(counts)
+_FEW = (
+    "You kept too few of the choices for the first layers: a slightly worse one that has changed less often, or that "
+    "ends with the bits that come next, may win later."
+)
+_KEYS = ({}, {"by_last": True}, {"by_changes": True})
+
+
+def _rules(counts, errors, budget, changes):
+    """What simple rules choose, one after the other, and why that is not enough."""
+    limits = (counts, errors, budget, changes)
+    same = max(pick for pick in range(len(_BITS)) if _bytes(counts, [pick] * len(counts)) <= budget)
+    stuck = "a step that pays now may use up bytes or changes that a better one needs. Compare whole choices."
+    yield [same] * len(counts), "The same bits everywhere leave bytes and changes unused."
+    yield _step_by_step(*limits, worth=lambda gain, more: gain), f"The largest gain first is not always best: {stuck}"
+    yield (
+        _step_by_step(*limits, worth=lambda gain, more: gain / more),
+        f"The largest gain per byte first is not always best: {stuck}",
+    )
+    yield (
+        _one_after_the_other(*limits, range(len(counts))),
+        "You gave the first layers all they could take, and the last ones what was left.",
+    )
+    yield (
+        _one_after_the_other(*limits, sorted(range(len(counts)), key=lambda i: -errors[i][0])),
+        "You gave the most sensitive layers all they could take, and the others what was left.",
+    )
+    for key in _KEYS:
+        yield _forgetful(*limits, **key), _FEW
+
+
+def _model(rng):
+    """Counts, rises, a budget, and how many changes are allowed; every other layer is the more sensitive one."""
+    counts = [8192 * int(k) for k in rng.integers(2, 9, size=_L)]
+    sensitivity = rng.lognormal(0, 1.2, size=_L) * np.sqrt(counts) / 300
+    sensitivity[int(rng.integers(2)) :: 2] *= 4
+    fall = rng.uniform(0.05, 0.5, size=(_L, 3)) ** [1, 1, 2]
+    errors = sensitivity[:, None] * np.cumprod(np.column_stack([np.ones(_L), fall]), axis=1)
+    errors = [[float(f"{rise:.4g}") for rise in row] for row in errors]
+    return counts, errors, int(sum(counts) * rng.uniform(2.7, 4.2) / 8), int(rng.integers(3, 6))
+
+
+def _case(rng, target):
+    """A case that no rule solves, nor two of them alike (target 0), or one that a forgetful program gets wrong."""
     while True:
-        worst = max((i for i in range(len(counts)) if picks[i] < 3), key=lambda i: errors[i][picks[i]], default=None)
-        new = [pick + (i == worst) for i, pick in enumerate(picks)]
-        if worst is None or _bytes(counts, new) > budget:
-            return picks
-        picks = new
-
-
-def _rules(counts, errors, budget):
-    """What simple rules choose, and why that is not enough."""
-    L, up = len(counts), "a step that pays now may leave bytes that no later step can use. Compare whole choices."
-    same = max(pick for pick in range(len(_BITS)) if _bytes(counts, [pick] * L) <= budget)
-    sensitive = sorted(range(L), key=lambda i: -errors[i][0])
-    per_byte = sorted(range(L), key=lambda i: -errors[i][0] / counts[i])
-    return [
-        ([same] * L, "The same bits everywhere leave bytes unused, and layers differ in how much they gain."),
-        (
-            _step_by_step(counts, errors, budget, worth=lambda gain, more: gain),
-            "The largest gain first ignores that large layers cost more bytes for it. Compare whole choices.",
-        ),
-        (
-            _step_by_step(counts, errors, budget, worth=lambda gain, more: gain / more),
-            f"The largest gain per byte first is not always best: {up}",
-        ),
-        (
-            _step_by_step(counts, errors, budget, worth=lambda gain, more: gain, down=True),
-            "From 8 bits down, the cheapest loss first: that ignores how many bytes a step saves.",
-        ),
-        (
-            _step_by_step(counts, errors, budget, worth=lambda gain, more: -gain / more, down=True),
-            "From 8 bits down, the least loss per byte saved first is not always best: the last step may save far more "
-            "than was needed. Compare whole choices.",
-        ),
-        (
-            _one_after_the_other(counts, errors, budget, range(L)),
-            "You gave the first layers all they could take, and the last ones what was left.",
-        ),
-        (
-            _one_after_the_other(counts, errors, budget, sensitive),
-            "You gave the most sensitive layers all they could take; often 3 or 4 bits do almost as well as 8.",
-        ),
-        (
-            _one_after_the_other(counts, errors, budget, per_byte),
-            "You gave the layers most sensitive per weight all they could take; often 3 or 4 bits do as well as 8.",
-        ),
-        (_smallest_peak(counts, errors, budget), "You made the largest rise small; the *sum* of the rises counts."),
-    ]
+        case = _model(rng)
+        least, rules = _least_rise(*case), []
+        if target > 0 and _rise(case[1], _forgetful(*case, **_KEYS[target])) > 1.0005 * least:
+            return case, least, [(_forgetful(*case, **key), _FEW) for key in _KEYS]
+        for picks, hint in _rules(*case) if target == 0 else ():
+            poor = _rise(case[1], picks) > 1.0005 * least
+            if picks in (rule for rule, other in rules if other != hint) or not (poor or len(rules) > 5):
+                break
+            rules.append((picks, hint))
+        if len(rules) == 5 + len(_KEYS):
+            return case, least, rules
 
 
 @tasks.add(points=4, minutes=45)
 def mixed_bits(student, rng):
-    """The best bits for every layer within a budget."""
-    for mean in (rng.uniform(2.6, 3.2), rng.uniform(3.6, 4.6)):
-        while True:  # until no simple rule finds the best choice
-            counts = [8192 * int(k) for k in rng.integers(3, 30, size=12)]
-            sensitivity = rng.lognormal(0, 0.8, size=12) * np.sqrt(counts) / 300
-            fall = rng.uniform(0.15, 0.4, size=(12, 3)) ** [1, 1, 2]
-            errors = sensitivity[:, None] * np.cumprod(np.column_stack([np.ones(12), fall]), axis=1)
-            errors = [[float(f"{rise:.4g}") for rise in row] for row in errors]
-            budget = int(sum(counts) * mean / 8)
-            best = _best_bits(counts, errors, budget)
-            least, rules = _rise(errors, best), _rules(counts, errors, budget)
-            if all(_rise(errors, picks) > 1.0005 * least for picks, _ in rules):
-                break
-        got = student(counts, errors, budget)
-        got = np.asarray(got).tolist() if got is not None else got
+    """The best bits for every layer within a budget and few changes."""
+    for target in range(len(_KEYS)):
+        (counts, errors, budget, changes), least, rules = _case(rng, target)
+        got = student(counts, errors, budget, changes)
         require(got is not None, "Your function returns nothing.")
-        require(isinstance(got, list) and len(got) == 12, "Return a list with the bits of each of the 12 layers.")
+        got = np.asarray(got).tolist()
+        require(isinstance(got, list) and len(got) == _L, f"Return a list with the bits of each of the {_L} layers.")
         require(
             not set(got) <= {0, 1, 2, 3} or set(got) <= set(_BITS),
             f"Return the bits themselves, 2, 3, 4 or 8, not their places in the table: {got}.",
         )
         require(set(got) <= set(_BITS), f"A layer gets 2, 3, 4 or 8 bits; yours get {got}.")
         picks = [_BITS.index(bits) for bits in got]
-        needs, mine = _bytes(counts, picks), _rise(errors, picks)
+        needs, mine, often = _bytes(counts, picks), _rise(errors, picks), _changes(picks)
         require(needs <= budget, f"Your choice {got} takes {needs} bytes; the budget is {budget}.")
+        if often > changes:
+            free = picks == _forgetful(counts, errors, budget, _L)
+            require(not free, f"That is best without a limit of changes: {got} changes {often} times, not {changes}.")
+            require(False, f"Your choice {got} changes its bits {often} times; {changes} are allowed.")
         if mine <= least * (1 + 1e-6):
             continue
         told = f"Your rises add up to {mine:.4f}, the best choice's to {least:.4f}, within {budget} bytes. "
         for rule, hint in rules:
             require(picks != rule, told + hint)
-        require(False, f"{told}Counts {counts}, yours {got}.")
+        require(False, f"{told}Counts {counts}, changes {changes}, yours {got}.")

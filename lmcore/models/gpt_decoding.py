@@ -181,19 +181,24 @@ class GPTDecoder:
         matrices = [p for name, p in model.decoder.named_parameters() if p.ndim == 2] + [model.output.weight]
         self.weight_bytes = sum(p.numel() * p.element_size() for p in matrices)
 
-    @torch.no_grad()
-    def _read(self, ids: Tensor, state: DecodingState) -> Tensor:
-        """(B, T) ids after those in the state → (B, T, d_model); they are added to the state."""
-        start, end = state.length, state.length + ids.shape[1]
+    def _embed(self, ids: Tensor, state: DecodingState) -> Tensor:
+        """Vectors (B, T, d_model) of ids after those in the state, which gets room for them."""
+        end = state.length + ids.shape[1]
         if end > self.config.context:
             raise ValueError(f"{end} tokens are more than the model's context of {self.config.context}")
         x = self.embedding(ids)
         if self.positions is not None:
-            x = self.positions(x, start)
+            x = self.positions(x, state.length)
         state.reserve(end, (len(self._layers), len(ids), *self._heads), x.dtype)
+        return x
+
+    @torch.no_grad()
+    def _read(self, ids: Tensor, state: DecodingState) -> Tensor:
+        """(B, T) ids after those in the state → (B, T, d_model); they are added to the state."""
+        x = self._embed(ids, state)
         for layer, room in zip(self._layers, state.room, strict=True):
-            x = layer(x, room, start, self._turns)
-        state.length = end
+            x = layer(x, room, state.length, self._turns)
+        state.length += ids.shape[1]
         return x if self.norm is None else self.norm(x)
 
     def start(self, ids: Tensor | None = None) -> DecodingState:

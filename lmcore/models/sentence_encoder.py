@@ -38,18 +38,29 @@ def has_bfloat16() -> bool:
     return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 
 
+def has_int8() -> bool:
+    """Whether this CPU has instructions that multiply int8 and add up in int32; without them, float32 is faster.
+
+    >>> has_int8() in (True, False)
+    True
+    """
+    can = torch.cpu.get_capabilities()
+    return any(can.get(name, False) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
+
+
 class SentenceEncoder:
     """Vectors of texts, whose inner products are the cosines of their angles.
 
     Args:
         model: reads; see `PackedBERT` for what it must be. Its weights are copied.
         tokenizer: cuts texts into pieces; has "[CLS]" and "[SEP]".
-        dtype: torch.float32 or torch.bfloat16; what comes out is float32. See `has_bfloat16`.
+        dtype: torch.float32, torch.bfloat16 (see `has_bfloat16`) or torch.int8 (see `has_int8`): in which matrices are
+            multiplied. What comes out is float32.
         batch_tokens: how many tokens are read at once; a longer text is a batch of its own.
     Raises:
         ValueError: another dtype, or batch_tokens below 1.
     Warns:
-        RuntimeWarning: bfloat16 on a CPU that cannot multiply it.
+        RuntimeWarning: bfloat16 or int8 on a CPU that has no instructions for it.
     Source: Reimers and Gurevych 2019, with the mean as pooling.
 
     >>> from lmcore.models.bert import BERTConfig
@@ -68,15 +79,17 @@ class SentenceEncoder:
     def __init__(
         self, model: BERT, tokenizer: PieceTokenizer, *, dtype: torch.dtype = torch.float32, batch_tokens: int = 2048
     ):
-        if dtype not in (torch.float32, torch.bfloat16):
-            raise ValueError(f"dtype must be torch.float32 or torch.bfloat16, got {dtype}")
+        able = {torch.float32: lambda: True, torch.bfloat16: has_bfloat16, torch.int8: has_int8}
+        if dtype not in able:
+            raise ValueError(f"dtype must be one of {', '.join(map(str, able))}; got {dtype}")
         check_sizes(batch_tokens=batch_tokens)
         self.tokenizer, self.batch_tokens = tokenizer, batch_tokens
         self.dim, self.max_length = model.config.transformer.d_model, model.config.max_length
         self._begin, self._end = tokenizer.id("[CLS]"), tokenizer.id("[SEP]")
         self._read = PackedBERT(model, dtype=dtype)
-        if dtype == torch.bfloat16 and self._read.device.type == "cpu" and not has_bfloat16():
-            warnings.warn("this CPU cannot multiply bfloat16: float32 is faster here", RuntimeWarning, stacklevel=2)
+        if self._read.device.type == "cpu" and not able[dtype]():
+            name = str(dtype).removeprefix("torch.")
+            warnings.warn(f"this CPU cannot multiply {name}: float32 is faster here", RuntimeWarning, stacklevel=2)
 
     def encode(self, texts: Sequence[str], *, truncate: bool = False, progress: bool = True) -> np.ndarray:
         """Give each text its vector.

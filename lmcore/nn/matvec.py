@@ -53,8 +53,18 @@ def numba_threads(threads: int | None = None) -> int:
         raise ValueError(f"threads must be at least 1, got {threads}")
     threads = min(wanted, numba.config.NUMBA_NUM_THREADS)
     if threads > 1:  # a single one needs no team
-        numba.set_num_threads(threads)
+        set_numba_threads(threads)
     return threads
+
+
+def set_numba_threads(threads: int) -> None:
+    """Set numba's number alone: when its team starts, it sets OpenMP's default, which may be torch's, to all cores."""
+    import numba
+
+    before = torch.get_num_threads()
+    numba.set_num_threads(threads)
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 def matvec(weight: np.ndarray, x: np.ndarray, *, threads: int | None = None) -> np.ndarray:

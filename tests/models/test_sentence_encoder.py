@@ -1,4 +1,4 @@
-"""Sentence vectors: pooling by hand, sentence-transformers on MiniLM's weights, order and batches, cutting, errors."""
+"""Sentence vectors: by hand, as sentence-transformers on MiniLM, 16 and 8 bits, order and batches, cutting, errors."""
 
 import logging
 import warnings
@@ -19,7 +19,7 @@ from lmcore.models.bert import BERT, BERTConfig
 from lmcore.models.bert_packed import PackedBERT
 from lmcore.models.bert_weights import from_bert
 from lmcore.models.loading import load_weights
-from lmcore.models.sentence_encoder import SentenceEncoder, has_bfloat16
+from lmcore.models.sentence_encoder import SentenceEncoder, has_bfloat16, has_int8
 from lmcore.nn import fused_linear
 from lmcore.nn.transformer import TransformerConfig
 from lmcore.text.wordpiece import WordPiece
@@ -166,6 +166,33 @@ def test_bfloat16_turns_vectors_by_little(minilm, texts):
     assert not np.array_equal(exact, half)
 
 
+@pytest.mark.filterwarnings("ignore:this CPU cannot multiply int8")
+def test_int8_turns_vectors_by_little(minilm, texts):
+    exact = SentenceEncoder(*minilm).encode(texts)
+    small = SentenceEncoder(*minilm, dtype=torch.int8).encode(texts)
+    assert small.dtype == np.float32
+    cosines = (exact * small).sum(axis=1)
+    assert cosines.mean() > 0.998
+    assert cosines.min() > 0.985  # a text of two or three tokens, whose errors no mean evens out
+    assert not np.array_equal(exact, small)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+def test_threads_change_nothing(minilm, texts, dtype):
+    """Pieces of the row go to threads. With int8, a last bit that differs in attention may move a code by one."""
+    before, found = torch.get_num_threads(), {}
+    encoder = SentenceEncoder(*minilm, dtype=dtype)
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        try:
+            found[threads] = encoder.encode(texts)
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+    for threads in (2, 3):
+        np.testing.assert_allclose(found[threads], found[1], rtol=0, atol=1e-5 if dtype == torch.float32 else 2e-3)
+
+
 def test_without_the_one_pass_all_is_the_same(minilm, texts, monkeypatch):
     fused = SentenceEncoder(*minilm).encode(texts)
     monkeypatch.setattr(fused_linear, "_packed", lambda weight, bias: None)
@@ -231,19 +258,34 @@ def test_errors_of_the_encoder(monkeypatch):
             method("abc")
         with pytest.raises(TypeError, match=r"texts\[1\] must be a string, got int"):
             method(["a", 5])
-    with pytest.raises(ValueError, match=r"dtype must be torch.float32 or torch.bfloat16, got torch.float16"):
+    with pytest.raises(
+        ValueError, match=r"must be one of torch.float32, torch.bfloat16, torch.int8; got torch.float16"
+    ):
         SentenceEncoder(MODEL, Letters(), dtype=torch.float16)
     with pytest.raises(ValueError, match="batch_tokens must be a whole number of at least 1, got 0"):
         SentenceEncoder(MODEL, Letters(), batch_tokens=0)
     monkeypatch.setattr(sentence_encoder, "has_bfloat16", lambda: False)
     with pytest.warns(RuntimeWarning, match="this CPU cannot multiply bfloat16"):
         SentenceEncoder(MODEL, Letters(), dtype=torch.bfloat16)
+    monkeypatch.setattr(sentence_encoder, "has_int8", lambda: False)
+    with pytest.warns(RuntimeWarning, match="this CPU cannot multiply int8: float32 is faster here"):
+        SentenceEncoder(MODEL, Letters(), dtype=torch.int8)
 
 
-def test_the_machine_is_asked(monkeypatch):
-    for capabilities, answer in (({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
-        assert has_bfloat16() is answer
+@pytest.mark.parametrize(
+    ("capability", "answers"),
+    [
+        (None, (False, False)),
+        ("avx512_bf16", (True, False)),
+        ("amx_bf16", (True, False)),
+        ("avx512_vnni", (False, True)),
+        ("avx_vnni", (False, True)),
+        ("amx_int8", (False, True)),
+    ],
+)
+def test_the_machine_is_asked(monkeypatch, capability, answers):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True, "avx2": True, "avx512_f": True})
+    assert (has_bfloat16(), has_int8()) == answers
 
 
 def test_errors_of_the_packed_model():
