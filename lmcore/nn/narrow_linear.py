@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from lmcore.nn.integer_product import integer_product, product_by_floats
+
 _MOST = 127  # the largest code of 8 bits; −128 is left out, so that both signs reach equally far
 LIMIT = 3  # root mean squares of a vector that 8 bits reach
 
@@ -51,14 +53,9 @@ def quantize_vectors(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x / scale).round().to(torch.int16), scale
 
 
-def _integer_product(a: Tensor, b: Tensor) -> Tensor:
-    """(m, n) and (k, n) int8 → a bᵀ (m, k) int32, exactly."""
-    if a.shape[1] > 1 and len(a) > 1:  # torch 2.13 is wrong for n = 1, and slow for m = 1
-        try:
-            return torch._int_mm(a, b.T)
-        except (AttributeError, RuntimeError):  # no such operator in this torch, or not for this device or size
-            pass
-    return (a.double() @ b.double().T).to(torch.int32)
+def _product(codes: Tensor, weight: Tensor) -> Tensor:
+    """(m, n) and (k, n) int8 → (m, k) int32; for a single vector torch's product of codes is slower than floats."""
+    return (integer_product if len(codes) > 1 else product_by_floats)(codes, weight)
 
 
 class Int8Linear:
@@ -87,7 +84,7 @@ class Int8Linear:
         """(…, C) → (…, R), without gradients."""
         codes, scale = quantize_vectors(x.detach().reshape(-1, x.shape[-1]))
         high, low = codes >> 7, codes & 127  # c = 128 · high + low, for negative codes too; torch multiplies 8 bits
-        y = 128 * _integer_product(high.to(torch.int8), self.weight) + _integer_product(low.to(torch.int8), self.weight)
+        y = 128 * _product(high.to(torch.int8), self.weight) + _product(low.to(torch.int8), self.weight)
         y = (y * (scale * self.scale)).view(*x.shape[:-1], -1)
         return y if self.bias is None else y + self.bias
 
