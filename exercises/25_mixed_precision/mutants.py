@@ -10,58 +10,72 @@ def _fields(bits, exponent, mantissa):
     return -1.0 if bits[0] == "1" else 1.0, int(bits[1 : 1 + exponent], 2), int(bits[1 + exponent :], 2)
 
 
-@mutant("read", rejected_with="The hidden 1 is missing")
-def forgets_the_hidden_one(bits, exponent, mantissa):
+def _read(bits, exponent, mantissa, specials, *, value=None, ieee=None, ones=float("nan")):
+    """Read a pattern; what is given replaces how a number, or the top field, or the pattern of all ones is read."""
     sign, E, M = _fields(bits, exponent, mantissa)
-    return sign * 2.0 ** (E - 2 ** (exponent - 1) + 1) * M / 2**mantissa
+    bias = 2 ** (exponent - 1) - 1
+    if specials == "ieee" and 2**exponent - 1 == E:
+        return (float("nan") if M else sign * float("inf")) if ieee is None else ieee(sign, M)
+    if "0" not in bits[1:] and ones is not None:
+        return ones
+    if value is not None:
+        return value(sign, E, M / 2**mantissa, bias)
+    return sign * 2.0 ** (max(E, 1) - bias) * ((E > 0) + M / 2**mantissa)
+
+
+@mutant("read", rejected_with="The hidden 1 is missing")
+def forgets_the_hidden_one(*pattern):
+    return _read(*pattern, value=lambda sign, E, M, bias: sign * 2.0 ** (E - bias) * M)
 
 
 @mutant("read", rejected_with="yours is 2^(e−1)")
-def has_a_bias_one_too_large(bits, exponent, mantissa):
-    sign, E, M = _fields(bits, exponent, mantissa)
-    return sign * 2.0 ** (E - 2 ** (exponent - 1)) * (1 + M / 2**mantissa)
+def has_a_bias_one_too_large(*pattern):
+    return _read(*pattern, value=lambda sign, E, M, bias: sign * 2.0 ** (E - bias - 1) * (1 + M))
 
 
 @mutant("read", rejected_with="Subtract the bias")
-def forgets_the_bias(bits, exponent, mantissa):
-    sign, E, M = _fields(bits, exponent, mantissa)
-    return sign * 2.0**E * (1 + M / 2**mantissa)
+def forgets_the_bias(*pattern):
+    return _read(*pattern, value=lambda sign, E, M, bias: sign * 2.0**E * (1 + M))
 
 
 @mutant("read", rejected_with="has no hidden 1")
-def knows_no_subnormal_numbers(bits, exponent, mantissa):
-    sign, E, M = _fields(bits, exponent, mantissa)
-    return sign * 2.0 ** (E - 2 ** (exponent - 1) + 1) * (1 + M / 2**mantissa)
+def knows_no_subnormal_numbers(*pattern):
+    return _read(*pattern, value=lambda sign, E, M, bias: sign * 2.0 ** (E - bias) * (1 + M))
 
 
 @mutant("read", rejected_with="the power of field 1")
-def gives_subnormal_numbers_the_power_of_field_0(bits, exponent, mantissa):
-    sign, E, M = _fields(bits, exponent, mantissa)
-    return sign * 2.0 ** (E - 2 ** (exponent - 1) + 1) * ((E > 0) + M / 2**mantissa)
+def gives_subnormal_numbers_the_power_of_field_0(*pattern):
+    return _read(*pattern, value=lambda sign, E, M, bias: sign * 2.0 ** (E - bias) * ((E > 0) + M))
 
 
 @mutant("read", rejected_with="wrong sign")
-def forgets_the_sign(bits, exponent, mantissa):
-    _, E, M = _fields(bits, exponent, mantissa)
-    return 2.0 ** (max(E, 1) - 2 ** (exponent - 1) + 1) * ((E > 0) + M / 2**mantissa)
+def forgets_the_sign(*pattern):
+    return _read(*pattern, value=lambda sign, E, M, bias: 2.0 ** (max(E, 1) - bias) * ((E > 0) + M))
 
 
 @mutant("read", rejected_with="The highest exponent field is no exponent")
-def knows_no_specials(bits, exponent, mantissa):
-    sign, E, M = _fields(bits, exponent, mantissa)
-    return sign * 2.0 ** (max(E, 1) - 2 ** (exponent - 1) + 1) * ((E > 0) + M / 2**mantissa)
+def copies_the_cell_of_the_chapter(bits, exponent, mantissa, specials):
+    return _read(bits, exponent, mantissa, "none", ones=None)
 
 
 @mutant("read", rejected_with="means NaN, not infinity")
-def makes_all_specials_infinite(bits, exponent, mantissa):
-    sign, E, _ = _fields(bits, exponent, mantissa)
-    return sign * float("inf") if 2**exponent - 1 == E else knows_no_specials(bits, exponent, mantissa)
+def makes_all_specials_infinite(*pattern):
+    return _read(*pattern, ieee=lambda sign, M: sign * float("inf"))
 
 
 @mutant("read", rejected_with="means infinity, not NaN")
-def makes_all_specials_nan(bits, exponent, mantissa):
-    _, E, _ = _fields(bits, exponent, mantissa)
-    return float("nan") if 2**exponent - 1 == E else knows_no_specials(bits, exponent, mantissa)
+def makes_all_specials_nan(*pattern):
+    return _read(*pattern, ieee=lambda sign, M: float("nan"))
+
+
+@mutant("read", rejected_with="In fn the highest exponent field holds numbers")
+def reads_fn_as_ieee(bits, exponent, mantissa, specials):
+    return _read(bits, exponent, mantissa, "ieee")
+
+
+@mutant("read", rejected_with="with all bits one is NaN")
+def knows_no_nan_in_fn(*pattern):
+    return _read(*pattern, ones=None)
 
 
 def _small(exponent, mantissa):
@@ -165,39 +179,80 @@ def forgets_the_copy(trained, frozen, bits, master, moments):
     return (2 * trained + frozen) * bits // 8 + 4 * trained * moments
 
 
+@mutant("training_bytes", rejected_with="Gradients are kept in `bits` bits")
+def keeps_gradients_in_float32_next_to_a_copy(trained, frozen, bits, master, moments):
+    gradients = 4 if master else bits // 8
+    return (trained + frozen) * bits // 8 + trained * gradients + 4 * trained * (master + moments)
+
+
+@mutant("training_bytes", rejected_with="You counted frozen parameters as trained ones")
+def trains_all(trained, frozen, bits, master, moments):
+    return (trained + frozen) * (2 * bits // 8 + 4 * (master + moments))
+
+
 def _bits(x):
     """The bits of float32, with room for a carry."""
     return x.view(np.uint32).astype(np.uint64)
 
 
-@mutant("to_bfloat16", rejected_with="You cut the lower half off")
-def cuts_off(x):
-    return _bits(x) >> 16
+def _rounded(x, mantissa, add):
+    """Add something, which may depend on the last bit that is kept, and cut; with half a unit less one added."""
+    cut = 23 - mantissa
+    bits = _bits(x)
+    bits = bits + (1 << (cut - 1)) - 1 + add((bits >> cut) & 1)
+    return (bits >> cut << cut).astype(np.uint32).view(np.float32)
 
 
-@mutant("to_bfloat16", rejected_with="yours always go up")
-def rounds_ties_up(x):
-    return (_bits(x) + 0x8000) >> 16
+@mutant("shorten", rejected_with="You cut the bits off")
+def cuts_off(x, mantissa):
+    cut = 23 - mantissa
+    return (_bits(x) >> cut << cut).astype(np.uint32).view(np.float32)
 
 
-@mutant("to_bfloat16", rejected_with="yours always go down")
-def rounds_ties_down(x):
-    return (_bits(x) + 0x7FFF) >> 16
+@mutant("shorten", rejected_with="yours always go up")
+def rounds_ties_up(x, mantissa):
+    return _rounded(x, mantissa, lambda last: 1)
 
 
-@mutant("to_bfloat16", rejected_with="Ties go to the odd pattern")
-def rounds_ties_to_odd(x):
-    return (_bits(x) + 0x7FFF + (~_bits(x) >> 16 & 1)) >> 16
+@mutant("shorten", rejected_with="yours always go down")
+def rounds_ties_down(x, mantissa):
+    return _rounded(x, mantissa, lambda last: 0)
 
 
-@mutant("to_bfloat16", rejected_with="shift the lower half out")
-def does_not_shift(x):
-    return (_bits(x) + 0x7FFF + (_bits(x) >> 16 & 1)) & 0xFFFF0000
+@mutant("shorten", rejected_with="Ties go to the odd pattern")
+def rounds_ties_to_odd(x, mantissa):
+    return _rounded(x, mantissa, lambda last: 1 - last)
 
 
-@mutant("to_bfloat16", rejected_with="Return patterns, whole numbers")
-def returns_the_numbers(x):
+@mutant("shorten", rejected_with="shift them back")
+def copies_the_bits_of_the_chapter(x, mantissa):
+    return _bits(_rounded(x, mantissa, lambda last: last)) >> (23 - mantissa)
+
+
+@mutant("shorten", rejected_with="shift them back")
+def does_not_view_them_as_numbers(x, mantissa):
+    return _bits(_rounded(x, mantissa, lambda last: last))
+
+
+@mutant("shorten", rejected_with="You returned x as it was")
+def returns_the_numbers(x, mantissa):
     return x
+
+
+@mutant("shorten", rejected_with="You made subnormal numbers zero")
+def flushes_subnormal_numbers(x, mantissa):
+    return np.where(np.abs(x) < 2.0**-126, 0, _rounded(x, mantissa, lambda last: last))
+
+
+@mutant("shorten", rejected_with="float16 has a shorter exponent")
+def casts_to_float16(x, mantissa):
+    with np.errstate(over="ignore"):
+        return x.astype(np.float16)
+
+
+@mutant("shorten", rejected_with="expected")
+def keeps_a_bit_too_many(x, mantissa):
+    return _rounded(x, mantissa + 1, lambda last: last)
 
 
 @mutant("stochastic", rejected_with="That is no random rounding")
@@ -213,6 +268,21 @@ def draws_once_for_all(x, step, rng):
 @mutant("stochastic", rejected_with="draw from the rng that you are given")
 def draws_from_elsewhere(x, step, rng):
     return np.floor(x / step + np.random.default_rng().random(x.shape)) * step
+
+
+@mutant("stochastic", rejected_with="Two generators gave equal results")
+def has_a_generator_of_its_own(x, step, rng):
+    return np.floor(x / step + np.random.default_rng(0).random(x.shape)) * step
+
+
+@mutant("stochastic", rejected_with="len(x)")
+def draws_for_rows_only(x, step, rng):
+    return np.floor(x / step + rng.random(len(x))) * step
+
+
+@mutant("stochastic", rejected_with="That is no random rounding")
+def adds_half_a_step_by_a_coin(x, step, rng):
+    return np.floor(x / step + rng.integers(0, 2, size=x.shape) * 0.5) * step
 
 
 @mutant("stochastic", rejected_with="Your probabilities are exchanged")
@@ -248,56 +318,88 @@ def _walk(overflows, initial, after_bad, after_good):
     return path
 
 
-def _grow(interval):
+def _grow(interval, growth):
     """What a good step does, as it should be."""
-    return lambda scale, good: (2 * scale, 0) if good == interval else (scale, good)
+    return lambda scale, good: (growth * scale, 0) if good == interval else (scale, good)
+
+
+def _half(smallest):
+    """What an overflow does, as it should be."""
+    return lambda scale, good: (max(scale / 2, smallest), 0)
 
 
 @mutant("factors", rejected_with="An overflow ends the row")
-def goes_on_counting_after_an_overflow(overflows, initial, interval):
-    return _walk(overflows, initial, lambda scale, good: (scale / 2, good), _grow(interval))
+def goes_on_counting_after_an_overflow(overflows, initial, interval, growth, smallest):
+    back = lambda scale, good: (max(scale / 2, smallest), good)  # noqa: E731
+    return _walk(overflows, initial, back, _grow(interval, growth))
 
 
 @mutant("factors", rejected_with="the counting begins anew")
-def doubles_from_then_on(overflows, initial, interval):
-    grow = lambda scale, good: (2 * scale, good) if good >= interval else (scale, good)  # noqa: E731
-    return _walk(overflows, initial, lambda scale, good: (scale / 2, 0), grow)
+def grows_from_then_on(overflows, initial, interval, growth, smallest):
+    grow = lambda scale, good: (growth * scale, good) if good >= interval else (scale, good)  # noqa: E731
+    return _walk(overflows, initial, _half(smallest), grow)
 
 
 @mutant("factors", rejected_with="one good step too late")
-def waits_a_step_longer(overflows, initial, interval):
-    return _walk(overflows, initial, lambda scale, good: (scale / 2, 0), _grow(interval + 1))
+def waits_a_step_longer(overflows, initial, interval, growth, smallest):
+    return _walk(overflows, initial, _half(smallest), _grow(interval + 1, growth))
 
 
 @mutant("factors", rejected_with="one good step too early")
-def waits_a_step_less(overflows, initial, interval):
-    return _walk(overflows, initial, lambda scale, good: (scale / 2, 0), _grow(interval - 1))
+def waits_a_step_less(overflows, initial, interval, growth, smallest):
+    return _walk(overflows, initial, _half(smallest), _grow(interval - 1, growth))
 
 
 @mutant("factors", rejected_with="before each step")
-def lists_what_was_used(overflows, initial, interval):
-    return [initial, *_walk(overflows, initial, lambda scale, good: (scale / 2, 0), _grow(interval))[:-1]]
+def lists_what_was_used(overflows, initial, interval, growth, smallest):
+    return [initial, *_walk(overflows, initial, _half(smallest), _grow(interval, growth))[:-1]]
 
 
 @mutant("factors", rejected_with="begins with the initial factor")
-def lists_one_too_many(overflows, initial, interval):
-    return [initial, *_walk(overflows, initial, lambda scale, good: (scale / 2, 0), _grow(interval))]
+def lists_one_too_many(overflows, initial, interval, growth, smallest):
+    return [initial, *_walk(overflows, initial, _half(smallest), _grow(interval, growth))]
 
 
 @mutant("factors", rejected_with="not back to initial")
-def goes_back_to_the_beginning(overflows, initial, interval):
-    return _walk(overflows, initial, lambda scale, good: (initial, 0), _grow(interval))
+def goes_back_to_the_beginning(overflows, initial, interval, growth, smallest):
+    return _walk(overflows, initial, lambda scale, good: (initial, 0), _grow(interval, growth))
 
 
-@mutant("factors", rejected_with="halve it then, not double it")
-def turns_it_around(overflows, initial, interval):
-    grow = lambda scale, good: (scale / 2, 0) if good == interval else (scale, good)  # noqa: E731
-    return _walk(overflows, initial, lambda scale, good: (2 * scale, 0), grow)
+@mutant("factors", rejected_with="Too large a factor overflows")
+def turns_it_around(overflows, initial, interval, growth, smallest):
+    return _walk(overflows, initial, lambda scale, good: (scale * growth, 0), _grow(interval, growth))
 
 
 @mutant("factors", rejected_with="The factor never grows")
-def never_grows(overflows, initial, interval):
-    return _walk(overflows, initial, lambda scale, good: (scale / 2, 0), lambda scale, good: (scale, good))
+def never_grows(overflows, initial, interval, growth, smallest):
+    return _walk(overflows, initial, _half(smallest), lambda scale, good: (scale, good))
+
+
+@mutant("factors", rejected_with="not by 2")
+def copies_the_two_of_the_chapter(overflows, initial, interval, growth, smallest):
+    return _walk(overflows, initial, _half(smallest), _grow(interval, 2))
+
+
+@mutant("factors", rejected_with="must not bring the factor below smallest")
+def falls_without_end(overflows, initial, interval, growth, smallest):
+    return _walk(overflows, initial, _half(0.0), _grow(interval, growth))
+
+
+@mutant("factors", rejected_with="not only to 1")
+def ends_at_one(overflows, initial, interval, growth, smallest):
+    return _walk(overflows, initial, _half(1.0), _grow(interval, growth))
+
+
+@mutant("factors", rejected_with="divide with /, not //")
+def halves_whole_numbers(overflows, initial, interval, growth, smallest):
+    back = lambda scale, good: (max(scale // 2, smallest), 0)  # noqa: E731
+    return _walk(overflows, initial, back, _grow(interval, growth))
+
+
+@mutant("factors", rejected_with="An overflow halves the factor.")
+def falls_as_it_grows(overflows, initial, interval, growth, smallest):
+    back = lambda scale, good: (max(scale / growth, smallest), 0)  # noqa: E731
+    return _walk(overflows, initial, back, _grow(interval, growth))
 
 
 def _finish(master, g, lr, limit, taken=None):
@@ -366,3 +468,51 @@ def writes_into_the_master(master, gradient, scale, lr, limit):
     new, model, taken = _finish(master, gradient.astype(np.float64) / scale, lr, limit)
     master[:] = new
     return master, model, taken
+
+
+@mutant("mixed_step", rejected_with="shorter than limit: leave it")
+def clips_always(master, gradient, scale, lr, limit):
+    g = gradient.astype(np.float64) / scale
+    return _finish(master, g * limit / np.sqrt((g**2).sum()), lr, np.inf)
+
+
+@mutant("mixed_step", rejected_with="Clip the norm")
+def clips_number_by_number(master, gradient, scale, lr, limit):
+    return _finish(master, np.clip(gradient.astype(np.float64) / scale, -limit, limit), lr, np.inf)
+
+
+def _half_step(master, gradient, scale, lr, limit):
+    """The model, updated in float16; and what is right."""
+    right = _finish(master, gradient.astype(np.float64) / scale, lr, limit)
+    model = master.astype(np.float16)
+    return (model + (right[0] - master).astype(np.float16) if right[2] else model), right
+
+
+@mutant("mixed_step", rejected_with="do not update the model in float16")
+def updates_the_model_for_itself(master, gradient, scale, lr, limit):
+    model, (master, _, taken) = _half_step(master, gradient, scale, lr, limit)
+    return master, model, taken
+
+
+@mutant("mixed_step", rejected_with="do not update the model in float16")
+def returns_the_old_model(master, gradient, scale, lr, limit):
+    new, _, taken = _finish(master, gradient.astype(np.float64) / scale, lr, limit)
+    return new, master.astype(np.float16), taken
+
+
+@mutant("mixed_step", rejected_with="You updated in float16")
+def updates_everything_in_float16(master, gradient, scale, lr, limit):
+    model, (_, _, taken) = _half_step(master, gradient, scale, lr, limit)
+    return model.astype(np.float32), model, taken
+
+
+@mutant("mixed_step", rejected_with="an array of float32; yours is float64")
+def keeps_a_master_of_float64(master, gradient, scale, lr, limit):
+    new, model, taken = _finish(master, gradient.astype(np.float64) / scale, lr, limit)
+    return new.astype(np.float64), model, taken
+
+
+@mutant("mixed_step", rejected_with="an array of float16; yours is float32")
+def returns_a_model_of_float32(master, gradient, scale, lr, limit):
+    new, model, taken = _finish(master, gradient.astype(np.float64) / scale, lr, limit)
+    return new, model.astype(np.float32), taken

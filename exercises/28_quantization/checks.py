@@ -1,13 +1,16 @@
 """Checks of the exercises on quantization; the inputs are drawn anew from each seed."""
 
+from functools import partial
 from numbers import Real
 
 import numpy as np
 
-from lmcore.checking import Tasks, require
+from lmcore.checking import Tasks, refuse, require, same
 
 tasks = Tasks()
 check = tasks.check
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-7}  # the rounding of float32
+_same, _refuse = partial(same, **TOLERANCE), partial(refuse, **TOLERANCE)
 
 
 def _array(got, shape, what):
@@ -39,17 +42,10 @@ def _parts(got, n, what):
     return got
 
 
-def _same(got, expected, rtol=1e-5, atol=1e-7):
-    """Whether two answers are equal up to the rounding of float32."""
-    return np.shape(got) == np.shape(expected) and np.allclose(got, expected, rtol=rtol, atol=atol)
-
-
-def _refuse(got, expected, wrongs):
-    """Name the mistake that an answer looks like, unless the answer is right."""
-    if _same(got, expected):
-        return
-    for wrong, message in wrongs:
-        require(not _same(got, wrong), message)
+def _judge(got, expected, wrongs, rest, **tolerance):
+    """Name the mistake that a wrong answer looks like, or say the rest."""
+    _refuse(got, expected, wrongs, **tolerance)
+    require(_same(got, expected, **tolerance), rest)
 
 
 def _apart(values):
@@ -118,8 +114,7 @@ def symmetric(student, rng):
             (top / 127, f"You took 8 bits; b is {bits} here."),
             (top, "The scale is the width of one step, not of the whole range: divide by q_max."),
         ]
-        _refuse(got_scale, scale, wrongs)
-        require(_same(got_scale, scale), f"The scale for b = {bits} should be {scale:.6g}, got {got_scale:.6g}.")
+        _judge(got_scale, scale, wrongs, f"The scale for b = {bits} should be {scale:.6g}, got {got_scale:.6g}.")
         wrongs = [
             (scale * codes, "Those are the numbers that the codes stand for; return the codes."),
             (others[0], "You cut the digits off (as `astype(int)` does); round to the nearest whole number."),
@@ -129,14 +124,13 @@ def symmetric(student, rng):
             (codes + largest, "Symmetric codes lie around 0; nothing is added to them."),
             (codes % 256, "Negative codes became large positive ones: the type of your codes has no sign."),
         ]
-        _refuse(got, codes, wrongs)
-        require(_same(got, codes), f"The codes of {x.round(3)} for b = {bits} should be {codes}, got {got}.")
+        _judge(got, codes, wrongs, f"The codes of {x.round(3)} for b = {bits} should be {codes}, got {got}.")
 
         x, steps = _halves(rng, bits)
         got = _array(_parts(student(x, bits), 2, "the codes and the scale")[0], x.shape, "The codes")
-        up = "round halves to the even code, as np.round does; else all halves together shift the mean."
-        _refuse(got, np.round(steps), [(_half_up(steps), f"You round halves up: {up}")])
-        _refuse(got, np.round(steps), [(_half_away(steps), f"You round halves away from zero: {up}")])
+        even = "round halves to the even code, as np.round does; else all halves together shift the mean."
+        wrongs = [(_half_up(steps), "up"), (_half_away(steps), "away from zero")]
+        _refuse(got, np.round(steps), [(wrong, f"You round halves {where}: {even}") for wrong, where in wrongs])
         require(
             _same(got, np.round(got)) and (np.abs(got - steps) < 0.51).all(),
             f"The numbers {x} with the scale {x[0] / steps[0]} should have the codes {np.round(steps)}, got {got}.",
@@ -165,9 +159,11 @@ def _range(rng, kind):
 @tasks.add(points=2, minutes=15)
 def asymmetric(student, rng):
     """Scale, zero point and codes of an asymmetric range."""
-    for kind in ("both", "above", "below"):
+    kinds = ("both", "above", "below")
+    eight = rng.choice(kinds)
+    for kind in kinds:
         while True:  # until all mistakes can be told from each other
-            bits = int(rng.integers(4, 9))
+            bits = 8 if kind == eight else int(rng.integers(4, 8))
             top = 2**bits - 1
             low, high, x = _range(rng, kind)
             lo, hi = min(low, 0.0), max(high, 0.0)
@@ -177,30 +173,29 @@ def asymmetric(student, rng):
             levels = (hi - lo) / 2**bits
             scales = [scale, levels, own[1], max(hi, -lo) * 2 / top, max(hi, -lo) / (2 ** (bits - 1) - 1)]
             old = np.clip(np.round(np.clip(x, low, high) / scale) + zero, 0, top)
+            joint, signed = np.clip(np.round((x - lo) / scale), 0, top), np.where(codes > 127, codes - 256, codes)
             shapes = [codes, raw, raw % 2**bits, np.clip(np.trunc(x / scale) + zero, 0, top), codes - 2 ** (bits - 1)]
             zeros = [-lo / scale, zero, -zero, top - zero, zero - 2 ** (bits - 1), lo, 0, np.floor(-lo / scale)]
-            exact = not _is_near_half(x / scale) and not _is_near_half(-lo / scale)
+            exact = not any(_is_near_half(steps) for steps in (x / scale, -lo / scale, (x - lo) / scale))
             apart = _apart(scales + ([unstretched[1]] if kind != "both" else []))
-            unlike = _apart(shapes + ([old] if kind != "both" else []))
+            unlike = _apart([*shapes, joint if kind == "both" else old] + ([signed] if bits == 8 else []))
             if exact and apart and unlike and (kind != "both" or _apart(zeros)):
                 break
         answer = _parts(student(x, low, high, bits), 3, "three things: the codes, the scale and the zero point")
         got = _array(answer[0], x.shape, "The codes")
         got_scale, got_zero = _number(answer[1], "The scale"), _number(answer[2], "The zero point")
         case = f"for the range {low:.4g} … {high:.4g} and b = {bits}"
+        even = "Your range is symmetric around 0; an asymmetric one reaches from low to high."
+        back = "Numbers beyond the range came back at its other end: clip before you change the type."
         wrongs = [
-            (
-                unstretched[1],
-                f"The range {low:.4g} … {high:.4g} does not contain 0, so no code means 0: stretch it to 0 first.",
-            ),
+            (unstretched[1], f"The range {low:.4g} … {high:.4g} has no 0, so no code means 0: stretch it to 0 first."),
             (levels, "From the lowest to the highest of 2^b codes there are 2^b − 1 steps, not 2^b."),
             (own[1], "You took the range from x; calibration has given `low` and `high`, and x may lie outside."),
-            (scales[3], "Your range is symmetric around 0; an asymmetric one reaches from low to high."),
-            (scales[4], "Your range is symmetric around 0; an asymmetric one reaches from low to high."),
+            (scales[3], even),
+            (scales[4], even),
             (1 / scale, "That is 1/s: the scale is the width of a step, so it has the unit of x."),
         ]
-        _refuse(got_scale, scale, wrongs)
-        require(_same(got_scale, scale), f"The scale should be {scale:.6g} {case}, got {got_scale:.6g}.")
+        _judge(got_scale, scale, wrongs, f"The scale should be {scale:.6g} {case}, got {got_scale:.6g}.")
         wrongs = [
             (-lo / scale, "Your zero point is no whole number, so no code means exactly 0.0: round it."),
             (-zero, "Your zero point has the wrong sign: a number x is at x/s + z, and `low` must get the code 0."),
@@ -210,25 +205,25 @@ def asymmetric(student, rng):
             (np.floor(-lo / scale), "You cut the zero point's digits off; round to the nearest whole number."),
             (0.0 if zero else -1, "Your zero point is 0, as in a symmetric range."),
         ]
-        if not _same(got_zero, zero, atol=1e-6):
-            _refuse(got_zero, zero, wrongs)
-            require(False, f"The zero point should be {zero:.0f} {case}, got {got_zero:g}.")
+        _judge(got_zero, zero, wrongs, f"The zero point should be {zero:.0f} {case}, got {got_zero:g}.", atol=1e-6)
         wrongs = [
             (raw, f"Some codes are outside of 0 … {top}: clip the numbers beyond the range."),
-            (raw % 2**bits, "Numbers beyond the range came back at its other end: clip before you change the type."),
-            (raw % 256, "Numbers beyond the range came back at its other end: clip before you change the type."),
+            (raw % 2**bits, back),
+            (raw % 256, back),
+            (signed, "Codes above 127 came out negative: they do not fit into int8. Take uint8 or int32."),
+            (
+                joint,
+                "You rounded (x − l)/s at once. x/s and the zero point are rounded separately, else what a code means "
+                "can be a whole step away from x.",
+            ),
             (shapes[3], "You cut the digits off (as `astype(int)` does); round to the nearest whole number."),
             (shapes[4], "Your codes begin at −2^(b−1); here they run from 0 to 2^b − 1."),
-            (
-                old,
-                "You clipped to the range before it was stretched; numbers between it and 0 have codes of their own.",
-            ),
+            (old, "You clipped to the range before it was stretched; numbers between it and 0 have their own codes."),
             (scale * (codes - zero), "Those are the numbers that the codes stand for; return the codes."),
             (np.clip(np.round(x / scale) - zero, 0, top), "You subtracted the zero point from x/s; add it."),
             (np.clip(np.round(x / scale), 0, top), "The zero point is missing: q = round(x/s) + z."),
         ]
-        _refuse(got, codes, wrongs)
-        require(_same(got, codes), f"The codes of {x.round(3)} should be {codes} {case}, got {got}.")
+        _judge(got, codes, wrongs, f"The codes of {x.round(3)} should be {codes} {case}, got {got}.")
 
 
 def _product_mistakes(x, w, both, zx, zw, scales):
@@ -236,65 +231,50 @@ def _product_mistakes(x, w, both, zx, zw, scales):
     n, product = x.shape[1], x @ w.T
     sx, sw = x.sum(axis=1), w.sum(axis=1)
     token, row, zeros = np.outer(zx, sw), np.outer(sx, zw), np.outer(zx, zw)
-    right = product - token - row + n * zeros
-
-    def narrow(bits):
-        return product % 2**bits - token - row + n * zeros
-
+    fix = n * zeros - token - row
+    right = product + fix
+    own = (zx * sx)[:, None] + zw * sw
     small = x.astype(np.int8).astype(np.int64) @ w.astype(np.int8).astype(np.int64).T
     wrongs = [
-        (both * product, "The zero points are missing: the code of a true 0 is z, not 0."),
-        (both * (product - token - row), "The last term is missing: −z_i times −z_r, once for each of the n inputs."),
-        (both * (product - token - row + zeros), "z_i · z_r occurs once for each of the n inputs: n times."),
-        (both * (product - token - row - n * zeros), "The last term has the wrong sign: −z_i times −z_r is positive."),
-        (both * (product + token + row + n * zeros), "The corrections have the wrong sign: a code means s (q − z)."),
-        (both * (product - token), "You treated the weights as symmetric: their zero points belong in, too."),
-        (both * (product - row), "You treated the activations as symmetric: their zero points belong in, too."),
+        (product, "The zero points are missing: the code of a true 0 is z, not 0."),
+        (product - token - row, "The last term is missing: −z_i times −z_r, once for each of the n inputs."),
+        (product - token - row + zeros, "z_i · z_r occurs once for each of the n inputs: n times."),
+        (product - token - row - n * zeros, "The last term has the wrong sign: −z_i times −z_r is positive."),
+        (product + token + row + n * zeros, "The corrections have the wrong sign: a code means s (q − z)."),
+        (product - token, "You treated the weights as symmetric: their zero points belong in, too."),
+        (product - row, "You treated the activations as symmetric: their zero points belong in, too."),
+        (product - token + n * zeros, "A term is missing: the weights' zero point meets the sum of x's codes."),
+        (product - row + n * zeros, "A term is missing: a token's zero point meets the sum of the row's codes."),
         (
-            both * (product - token + n * zeros),
-            "A term is missing: the weights' zero point meets the sum of x's codes.",
-        ),
-        (
-            both * (product - row + n * zeros),
-            "A term is missing: a token's zero point meets the sum of the row's codes.",
-        ),
-        (
-            both * (product - np.outer(zx * sx, np.ones(len(w))) - np.outer(np.ones(len(x)), zw * sw) + n * zeros),
+            product - own + n * zeros,
             "A zero point stands in place of a code of its own side, so it meets the sum of the *other* side's codes.",
         ),
         (
-            both * (product - n * zx[:, None] - n * zw + n * zeros),
+            product - n * (zx[:, None] + zw - zeros),
             "A zero point multiplies the sum of the other side's codes, not their number.",
         ),
-        (both * narrow(8), "Your product ran over: sums of uint8 stay in 8 bits. Change the types to int32 first."),
-        (both * narrow(16), "Your product ran over: 16 bits are too few. Change the types to int32 first."),
-        (
-            both * (small - token - row + n * zeros),
-            "Your codes ran over as int8, which ends at 127: take int32.",
-        ),
+        (product % 2**8 + fix, "Your product ran over: sums of uint8 stay in 8 bits. Change the types to int32 first."),
+        (product % 2**16 + fix, "Your product ran over: 16 bits are too few. Change the types to int32 first."),
+        (small + fix, "Your codes ran over as int8, which ends at 127: take int32."),
+    ]
+    if len(x) == len(w) == n:
+        columns = np.outer(zx, w.sum(axis=0)) + np.outer(x.sum(axis=0), zw)
+        wrongs += [
+            (
+                product + fix.T,
+                "The corrections stand on the wrong axes: what belongs to a token belongs to a row of the result.",
+            ),
+            (product - columns + n * zeros, "You summed over the wrong axis: a sum of codes runs over the n inputs."),
+            (x @ w + fix, "W was not transposed: a row of W belongs to one output, and the result is X Wᵀ."),
+        ]
+    wrongs = [(both * wrong, message) for wrong, message in wrongs] + [
         (right, "Those are whole numbers; the two scales bring them back to floats."),
         (scales[0][:, None] * right, "The weights' scale per row is missing."),
         (scales[1] * right, "The activations' scale per token is missing."),
     ]
-    if len(x) == len(w) == n:
-        wrongs += [
-            (
-                both.T * right,
-                "The scales stand on the wrong axes: a token's scale belongs to a row of the result.",
-            ),
-            (
-                both * (product - np.outer(sw, zx) - np.outer(zw, sx) + n * zeros.T),
-                "The corrections stand on the wrong axes: what belongs to a token belongs to a row of the result.",
-            ),
-            (
-                both * (product - np.outer(zx, w.sum(axis=0)) - np.outer(x.sum(axis=0), zw) + n * zeros),
-                "You summed over the wrong axis: a sum of codes runs over the n inputs.",
-            ),
-            (
-                both * (x @ w - token - row + n * zeros),
-                "W was not transposed: a row of W belongs to one output, and the result is X Wᵀ.",
-            ),
-        ]
+    if len(x) == len(w):
+        message = "The scales stand on the wrong axes: a token's scale belongs to a row of the result."
+        wrongs.append((both.T * right, message))
     return both * right, wrongs
 
 
@@ -314,11 +294,8 @@ def integer_product(student, rng):
             if _apart([expected, *(wrong for wrong, _ in wrongs)]):
                 break
         got = _array(student(x_codes, x_scale, x_zero, w_codes, w_scale, w_zero), (T, R), "The product")
-        if _same(got, expected, rtol=1e-4, atol=1e-5):
-            continue
-        for wrong, message in wrongs:
-            require(not _same(got, wrong, rtol=1e-4, atol=1e-5), message)
-        require(False, f"Expected in the first row {expected[0].round(4)}, got {got[0].round(4)}.")
+        rest = f"Expected in the first row {expected[0].round(4)}, got {got[0].round(4)}."
+        _judge(got, expected, wrongs, rest, rtol=1e-4, atol=1e-5)
 
 
 def _packed(fields, bits):
@@ -385,12 +362,12 @@ def unpack(student, rng):
         require(got == codes, f"Expected the codes {codes}, got {got}. {case}")
 
 
-def _sizes(shapes, others, bits, group, block, *, scale=16, second=8, shared=32, whole=False, other=16, per=None):
+def _sizes(shapes, others, bits, group, block, *, scale=16, second=8, shared=32, cut=np.ceil, other=16, per=None):
     """Bytes and bits per weight; each keyword is a place for a mistake."""
     weights = total = 0
     for rows, columns in shapes:
         scales = rows * columns // group if per is None else rows if per == "row" else 1
-        blocks = 0 if block is None else scales // block if whole else -(-scales // block)
+        blocks = 0 if block is None else cut(scales / block)
         weights += rows * columns
         total += rows * columns * bits + (scales * scale if block is None else scales * second + blocks * shared)
     return total / 8 + others * other / 8, total / weights
@@ -406,16 +383,17 @@ def size(student, rng):
             shapes = [(8 * int(r), group * int(c)) for r, c in rng.integers(3, 12, size=(int(rng.integers(3, 6)), 2))]
             others = 8 * int(rng.integers(100, 900))
             given = (shapes, others, bits, group, block)
-            expected = _sizes(*given)
+            made = partial(_sizes, *given)
+            expected = made()
             weights = sum(rows * columns for rows, columns in shapes)
             bare = (weights * bits / 8 + 2 * others, float(bits))
             wrongs = [
                 (bare, "The scales are missing: 4-bit codes with scales take more than 4 bits a weight."),
-                (_sizes(*given, per="row"), "You counted a scale for each row; each group of a row has its own."),
-                (_sizes(*given, per="matrix"), "You counted a scale for each matrix; each group of a row has its own."),
-                (_sizes(*given, other=0), "The parameters that are not quantized take room, too: 16 bits each."),
-                (_sizes(*given, other=32), "The other parameters are in half precision: 2 bytes each, not 4."),
-                (_sizes(*given, other=bits), "The other parameters are not quantized: 16 bits each."),
+                (made(per="row"), "You counted a scale for each row; each group of a row has its own."),
+                (made(per="matrix"), "You counted a scale for each matrix; each group of a row has its own."),
+                (made(other=0), "The parameters that are not quantized take room, too: 16 bits each."),
+                (made(other=32), "The other parameters are in half precision: 2 bytes each, not 4."),
+                (made(other=bits), "The other parameters are not quantized: 16 bits each."),
                 ((expected[0] * 8, expected[1]), "Your total is in bits; a byte has 8."),
                 ((expected[0], expected[1] / 8), "Your mean is in bytes per weight; return bits."),
                 (
@@ -429,27 +407,31 @@ def size(student, rng):
                 ((expected[0], float(bits)), "The total is right, but a weight's scales belong to its bits."),
             ]
             if double:
-                both = _sizes(*given, second=24)
+                mean = float(np.mean([_sizes([shape], 0, *given[2:])[1] for shape in shapes]))
+                long = _sizes([(1, weights)], *given[1:])
                 wrongs += [
                     (_sizes(*given[:4], None), "The scales take 8 bits now, not 16: they are quantized once more."),
-                    (_sizes(*given, shared=0), "The second scales are missing: 32 bits for every block."),
-                    (_sizes(*given, shared=16), "A second scale takes 32 bits, not 16."),
-                    (_sizes(*given, shared=8), "A second scale takes 32 bits, not 8."),
-                    (both, "You kept the scales in half precision *and* their codes; only the codes stay."),
+                    (made(shared=0), "The second scales are missing: 32 bits for every block."),
+                    (made(shared=16), "A second scale takes 32 bits, not 16."),
+                    (made(shared=8), "A second scale takes 32 bits, not 8."),
+                    (made(second=24), "You kept the scales in half precision *and* their codes; only the codes stay."),
+                    (made(cut=np.floor), "The last, smaller block of a matrix needs its number as well: round up."),
                     (
-                        _sizes(*given, whole=True),
-                        "The last, smaller block of a matrix needs its number as well: round up.",
+                        made(cut=float),
+                        "You counted a part of a block as a part of a number; it needs a whole one: round up.",
                     ),
+                    (long, "Your blocks run on from one matrix into the next; `block` scales *of a matrix* share."),
+                    ((expected[0], mean), "Your mean is one over matrices, not over weights: a large one counts more."),
                     (
-                        _sizes(*given, second=32, shared=0),
+                        made(second=32, shared=0),
                         "Every scale got 32 bits; these are shared by `block` scales, which take 8 bits each.",
                     ),
                 ]
             else:
                 wrongs += [
-                    (_sizes(*given, scale=32), "A scale is in half precision: 16 bits, not 32."),
-                    (_sizes(*given, scale=2), "You counted a scale as 2 bits; half precision takes 2 *bytes*."),
-                    (_sizes(*given, scale=16 + bits), "There are no zero points here: the codes are symmetric."),
+                    (made(scale=32), "A scale is in half precision: 16 bits, not 32."),
+                    (made(scale=2), "You counted a scale as 2 bits; half precision takes 2 *bytes*."),
+                    (made(scale=16 + bits), "There are no zero points here: the codes are symmetric."),
                 ]
             if _apart([np.array(pair) for pair in (expected, *(wrong for wrong, _ in wrongs))]):
                 break
@@ -489,13 +471,11 @@ def best_clip(student, rng):
             grid = top * np.arange(1, 101) / 100
             errors = [_clip_error(x, c, bits) for c in grid]
             best, least = grid[np.argmin(errors)], min(errors)
+            shares = np.quantile(np.abs(x), [0.99, 0.999])
             absolute = grid[np.argmin([_clip_error(x, c, bits, power=1) for c in grid])]
             wrongs = [
                 (top, "Your range reaches to the largest number, so a few numbers make the steps wide for all."),
-                (
-                    x.max(),
-                    "Your range ends at the largest number, not at the largest magnitude, and was not searched for.",
-                ),
+                (x.max(), "Your range ends at the largest number, not the largest magnitude; there was no search."),
                 (
                     grid[0],
                     "That is the narrowest range, and the worst. It seems best if codes are not clipped to ±q_max, or "
@@ -506,14 +486,7 @@ def best_clip(student, rng):
                 (best / top, "That is the best share of max|x|; return c itself."),
                 (100 * best / top, "That is the best k; return c itself."),
                 (least, "That is the least error; return the c that gives it."),
-                (
-                    np.quantile(np.abs(x), 0.99),
-                    "A fixed share of the numbers is clipped: no search for the least error.",
-                ),
-                (
-                    np.quantile(np.abs(x), 0.999),
-                    "A fixed share of the numbers is clipped: no search for the least error.",
-                ),
+                *((end, "A fixed share of the numbers is clipped: no search for the least error.") for end in shares),
                 (3 * x.std(), "Three standard deviations are a rule of thumb: no search for the least error."),
             ]
             unlike = _apart([best / largest, best / top, 100 * best / top, least])
@@ -524,17 +497,15 @@ def best_clip(student, rng):
         mine = _clip_error(x, got, bits)
         if mine <= 1.01 * least:
             continue
-        for wrong, message in wrongs:
-            require(not _same(got, wrong, rtol=1e-4), message)
-        require(
-            False,
-            f"For b = {bits} the squared errors sum to {mine:.4g} with c = {got:.4g}, to {least:.4g} with {best:.4g}.",
+        rest = (
+            f"For b = {bits} the squared errors sum to {mine:.4g} with c = {got:.4g}, to {least:.4g} with {best:.4g}."
         )
+        _judge(got, best, wrongs, rest, rtol=1e-4)
 
 
 _MISTAKES = {
     "nearest": "You rounded the weights as they were given: each column must first make up for those before it.",
-    "adds": "The error goes to the later columns with the wrong sign: subtract e · G_jk.",
+    "adds": "The error goes to the later columns with the wrong sign: subtract e · G_jk / G_jj.",
     "with H": "You spread the error with H; its inverse is needed.",
     "with H, never reduced": "You spread the error with H; its inverse is needed.",
     "not divided": "The error is not divided by G_jj.",
@@ -600,10 +571,8 @@ def gptq(student, rng):
         wide = np.repeat(scales, group, axis=1)
         require((scales > 0).all(), "A scale is a positive number.")
         whole = _same(got, np.round(got))
-        require(
-            whole or not _same(got / wide, np.round(got / wide), rtol=1e-4, atol=1e-4),
-            "Those are the weights that the codes stand for; return the codes.",
-        )
+        weights = not whole and _same(got / wide, np.round(got / wide), rtol=1e-4, atol=1e-4)
+        require(not weights, "Those are the weights that the codes stand for; return the codes.")
         require(whole, "Your codes are not whole numbers: round each column when its turn comes.")
         require(
             (np.abs(got) <= largest).all(),
@@ -613,22 +582,17 @@ def gptq(student, rng):
         mine, good, beforehand = error(got, scales), error(right, right_scales), _same(scales, static)
         if mine <= 1.1 * good and not beforehand:
             continue
-        for wrong, _, message in wrongs:
-            require(not _same(got, wrong), message)
+        _refuse(got, right, ((wrong, message) for wrong, _, message in wrongs))
         require(
             not beforehand,
             "Your scales are those of W as it was given: choose a group's scales when its turn comes, from the "
             "weights as they are by then.",
         )
-        require(
-            not _same(scales * largest, right_scales) and not _same(scales, right_scales * largest),
-            "A scale is the largest magnitude divided by q_max.",
-        )
-        require(
-            False,
-            f"The output's squared error is {mine:.4g}; the steps above lead to {good:.4g}, and rounding to the "
-            f"nearest codes to {error(*wrongs[0][:2]):.4g}.",
-        )
+        for factor in (largest, 1 / largest):
+            require(not _same(scales * factor, right_scales), "A scale is the largest magnitude divided by q_max.")
+        nearest = error(*wrongs[0][:2])
+        told = f"The output's squared error is {mine:.4g}; the steps above lead to {good:.4g}"
+        require(False, f"{told}, and rounding to the nearest codes to {nearest:.4g}.")
 
 
 _BITS = (2, 3, 4, 8)
@@ -659,7 +623,7 @@ def _shift(rows, step, fill):
 
 
 def _least_rise(counts, errors, budget, changes):
-    """The least sum of rises within both limits, exactly: by the last bits, the changes so far, and the bytes."""
+    """The least sum of rises within both limits, and its bytes, exactly: by last bits, changes so far and bytes."""
     unit = int(np.gcd.reduce(counts)) // 8
     least = np.full((4, changes + 1, budget // unit + 1), np.inf)
     for i, (count, row) in enumerate(zip(counts, errors, strict=True)):
@@ -670,7 +634,8 @@ def _least_rise(counts, errors, budget, changes):
             best[0, 0] = 0.0 if i == 0 else best[0, 0]
             new[pick] = _shift(best, count // 8 * bits // unit, np.inf) + more
         least = new
-    return float(least.min())
+    rises = least.min(axis=(0, 1))
+    return float(rises.min()), int(rises.argmin()) * unit
 
 
 def _forgetful(counts, errors, budget, changes, *, by_last=False, by_changes=False):
@@ -739,26 +704,29 @@ _KEYS = ({}, {"by_last": True}, {"by_changes": True})
 
 
 def _rules(counts, errors, budget, changes):
-    """What simple rules choose, one after the other, and why that is not enough."""
+    """What the rises add up to by simple rules, one after the other, and why these are not enough."""
     limits = (counts, errors, budget, changes)
-    same = max(pick for pick in range(len(_BITS)) if _bytes(counts, [pick] * len(counts)) <= budget)
-    stuck = "a step that pays now may use up bytes or changes that a better one needs. Compare whole choices."
-    yield [same] * len(counts), "The same bits everywhere leave bytes and changes unused."
-    yield _step_by_step(*limits, worth=lambda gain, more: gain), f"The largest gain first is not always best: {stuck}"
-    yield (
-        _step_by_step(*limits, worth=lambda gain, more: gain / more),
-        f"The largest gain per byte first is not always best: {stuck}",
+    below = "That is the best choice for less than the budget; *at most* the budget is allowed, so spend all of it."
+    first = "That is the best choice with one change less. The first layer is no change: its program loads for nothing."
+    yield _least_rise(counts, errors, budget - 1, changes)[0], below
+    yield _least_rise(counts, errors, budget, changes - 1)[0], first
+    most = max(pick for pick in range(len(_BITS)) if _bytes(counts, [pick] * len(counts)) <= budget)
+    by_rise = sorted(range(len(counts)), key=lambda i: -errors[i][0])
+    took = "layers all they could take, and the"
+    stuck = (
+        "is not always best: a step that pays now may use up bytes or changes that a better one needs. Compare whole "
+        "choices."
     )
-    yield (
-        _one_after_the_other(*limits, range(len(counts))),
-        "You gave the first layers all they could take, and the last ones what was left.",
-    )
-    yield (
-        _one_after_the_other(*limits, sorted(range(len(counts)), key=lambda i: -errors[i][0])),
-        "You gave the most sensitive layers all they could take, and the others what was left.",
-    )
+    for picks, hint in (
+        ([most] * len(counts), "The same bits everywhere leave bytes and changes unused."),
+        (_step_by_step(*limits, worth=lambda gain, more: gain), f"The largest gain first {stuck}"),
+        (_step_by_step(*limits, worth=lambda gain, more: gain / more), f"The largest gain per byte first {stuck}"),
+        (_one_after_the_other(*limits, range(len(counts))), f"You gave the first {took} last ones what was left."),
+        (_one_after_the_other(*limits, by_rise), f"You gave the most sensitive {took} others what was left."),
+    ):
+        yield _rise(errors, picks), hint
     for key in _KEYS:
-        yield _forgetful(*limits, **key), _FEW
+        yield _rise(errors, _forgetful(*limits, **key)), _FEW
 
 
 def _model(rng):
@@ -773,18 +741,22 @@ def _model(rng):
 
 
 def _case(rng, target):
-    """A case that no rule solves, nor two of them alike (target 0), or one that a forgetful program gets wrong."""
+    """A case that a forgetful program gets wrong; target 0 also: no rule solves it, and its best choice spends all."""
     while True:
         case = _model(rng)
-        least, rules = _least_rise(*case), []
-        if target > 0 and _rise(case[1], _forgetful(*case, **_KEYS[target])) > 1.0005 * least:
-            return case, least, [(_forgetful(*case, **key), _FEW) for key in _KEYS]
-        for picks, hint in _rules(*case) if target == 0 else ():
-            poor = _rise(case[1], picks) > 1.0005 * least
-            if picks in (rule for rule, other in rules if other != hint) or not (poor or len(rules) > 5):
+        least, spent = _least_rise(*case)
+        if target > 0:
+            rules = [(_rise(case[1], _forgetful(*case, **key)), _FEW) for key in _KEYS]
+            if rules[target][0] > 1.0005 * least:
+                return case, least, rules
+            continue
+        case, rules = (*case[:2], spent, case[3]), []
+        for rise, hint in _rules(*case):
+            alike = any(_same(rise, other) for other, its in rules if its != hint)
+            if alike or (rise <= 1.0005 * least and len(rules) < 8):  # the last two are for targets 1 and 2
                 break
-            rules.append((picks, hint))
-        if len(rules) == 5 + len(_KEYS):
+            rules.append((rise, hint))
+        else:
             return case, least, rules
 
 
@@ -809,9 +781,6 @@ def mixed_bits(student, rng):
             free = picks == _forgetful(counts, errors, budget, _L)
             require(not free, f"That is best without a limit of changes: {got} changes {often} times, not {changes}.")
             require(False, f"Your choice {got} changes its bits {often} times; {changes} are allowed.")
-        if mine <= least * (1 + 1e-6):
-            continue
         told = f"Your rises add up to {mine:.4f}, the best choice's to {least:.4f}, within {budget} bytes. "
-        for rule, hint in rules:
-            require(picks != rule, told + hint)
-        require(False, f"{told}Counts {counts}, changes {changes}, yours {got}.")
+        wrongs = [(rise, told + hint) for rise, hint in rules]
+        _judge(mine, least, wrongs, f"{told}Counts {counts}, changes {changes}, yours {got}.", rtol=1e-6)

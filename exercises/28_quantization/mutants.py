@@ -92,7 +92,7 @@ def _asymmetric(x, low, high, bits, *, steps=None, rounding=np.round):
     return np.clip(rounding(x / scale) + zero, 0, 2**bits - 1), scale, zero
 
 
-@mutant("asymmetric", rejected_with="does not contain 0")
+@mutant("asymmetric", rejected_with="has no 0")
 def never_stretches(x, low, high, bits):
     scale = (high - low) / (2**bits - 1)
     zero = np.round(-low / scale)
@@ -174,6 +174,18 @@ def lets_the_type_run_over(x, low, high, bits):
 @mutant("asymmetric", rejected_with="before it was stretched")
 def clips_to_the_range_as_given(x, low, high, bits):
     return _asymmetric(np.clip(x, low, high), low, high, bits)
+
+
+@mutant("asymmetric", rejected_with="at once")
+def rounds_the_distance_from_the_minimum(x, low, high, bits):
+    _, scale, zero = _asymmetric(x, low, high, bits)
+    return np.clip(np.round((x - min(low, 0.0)) / scale), 0, 2**bits - 1), scale, zero
+
+
+@mutant("asymmetric", rejected_with="do not fit into int8")
+def stores_the_codes_as_int8(x, low, high, bits):
+    codes, scale, zero = _asymmetric(x, low, high, bits)
+    return codes.astype(int).astype(np.int8), scale, zero
 
 
 @mutant("asymmetric", rejected_with="cut the digits off")
@@ -496,6 +508,26 @@ def drops_the_last_block(shapes, others, bits, group, block):
     return total + extra / 8, (8 * (total - 2 * others) + extra) / _weights(shapes)
 
 
+@mutant("size", rejected_with="run on from one matrix into the next")
+def shares_blocks_across_matrices(shapes, others, bits, group, block):
+    total, mean = _size(shapes, others, bits, group, block, shared=0)
+    blocks = 0 if block is None else -(-(_weights(shapes) // group) // block)
+    return total + 4 * blocks, mean + 32 * blocks / _weights(shapes)
+
+
+@mutant("size", rejected_with="a part of a block")
+def counts_parts_of_blocks(shapes, others, bits, group, block):
+    total, mean = _size(shapes, others, bits, group, block, shared=0)
+    blocks = 0 if block is None else _weights(shapes) / group / block
+    return total + 4 * blocks, mean + 32 * blocks / _weights(shapes)
+
+
+@mutant("size", rejected_with="one over matrices")
+def mean_of_the_matrices_means(shapes, others, bits, group, block):
+    means = [_size([shape], 0, bits, group, block)[1] for shape in shapes]
+    return _size(shapes, others, bits, group, block)[0], np.mean(means)
+
+
 @mutant("size", rejected_with="shared by `block` scales")
 def every_scale_in_single_precision(shapes, others, bits, group, block):
     return _size(shapes, others, bits, group, block, second=32, shared=0)
@@ -533,7 +565,7 @@ def clips_nothing(x, bits):
     return np.abs(x).max()
 
 
-@mutant("best_clip", rejected_with="not at the largest magnitude")
+@mutant("best_clip", rejected_with="not the largest magnitude")
 def ends_at_the_largest_number(x, bits):
     return x.max()
 
@@ -792,6 +824,16 @@ def forgets_how_often_it_changed(counts, errors, budget, changes):
 @mutant("mixed_bits", rejected_with="too few of the choices")
 def forgets_the_last_bits(counts, errors, budget, changes):
     return _knapsack(counts, errors, budget, changes, lambda used, bits, often: (used, often))
+
+
+@mutant("mixed_bits", rejected_with="spend all of it")
+def spends_less_than_the_budget(counts, errors, budget, changes):
+    return _knapsack(counts, errors, budget - 1, changes, lambda *key: key)
+
+
+@mutant("mixed_bits", rejected_with="The first layer is no change")
+def counts_the_first_layer_as_a_change(counts, errors, budget, changes):
+    return _knapsack(counts, errors, budget, changes - 1, lambda *key: key)
 
 
 @mutant("mixed_bits", rejected_with="the budget is")

@@ -29,7 +29,7 @@ def numbers_between(fmt: FloatFormat, low: float, high: float) -> np.ndarray:
 
 
 def draw_number_lines(ax: "Axes", formats: Sequence[FloatFormat], low: float, high: float) -> None:
-    """Draw a line for each format, with a tick for each of its numbers: long and red for subnormal ones.
+    """Draw a line for each format, with a tick for each of its numbers: long and orange for subnormal ones.
 
     >>> import matplotlib.pyplot as plt
     >>> from lmcore.floats.formats import E2M1
@@ -75,7 +75,8 @@ def draw_ranges(ax: "Axes", formats: Sequence[FloatFormat], bottom: float, step:
     """Draw a bar for each format over an axis of binary exponents: dotted for subnormal numbers, solid for normal ones.
 
     Args:
-        ax: its limits are set already; bars end inside of them, where their names stand.
+        ax: its limits are set already; bars end inside of them, where their names stand, and with an arrow if they
+            would go on.
         formats: from the bottom upwards.   bottom, step: height of the first bar, and from one to the next.
 
     >>> import matplotlib.pyplot as plt
@@ -91,7 +92,11 @@ def draw_ranges(ax: "Axes", formats: Sequence[FloatFormat], bottom: float, step:
     right -= 0.12 * (right - left)  # room for the names
     for row, fmt in enumerate(formats):
         y, color = bottom + step * row, f"C{row + 2}"
-        ends = np.clip(np.log2([fmt.smallest, fmt.smallest_normal, fmt.largest]), left, right)
+        exact = np.log2([fmt.smallest, fmt.smallest_normal, fmt.largest])
+        ends = np.clip(exact, left, right)
         for part, style in ((ends[:2], ":"), (ends[1:], "-")):
             ax.plot(part, [y, y], color=color, linestyle=style, marker="", linewidth=3)
-        ax.text(right, y, f" {fmt.name}", va="center")
+        for end, marker, beyond in ((left, "<", exact[0] < left), (right, ">", exact[2] > right)):
+            if beyond:
+                ax.scatter(end, y, s=60, color=color, marker=marker, clip_on=False, zorder=3)
+        ax.text(right + 0.01 * (right - left), y, f" {fmt.name}", va="center")

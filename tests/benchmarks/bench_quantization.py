@@ -133,6 +133,12 @@ class SmolLM2:
         perplexity = {name: round(float(np.exp(np.mean(some))), 3) for name, some in nats.items()}
         return {"perplexity": perplexity, "nats": nats, "sample": self.words.decode(ids)}
 
+    @classmethod
+    def reader(cls, model, weights):
+        """What the compiled decoder computes, for many positions at once: its products are the same."""
+        decoder = cls.special(model, weights)
+        return lambda ids, cache=None: decoder._output(decoder._read(ids, decoder.start()))
+
     @staticmethod
     def work(model, batch):
         """One step of decoding after 32 tokens, as a function."""
@@ -223,6 +229,7 @@ MODELS = {"SmolLM2": SmolLM2, "MiniLM": MiniLM}
 
 # ---- the forms ----
 
+COMPILED = ("float32", "bfloat16", "int8")  # weights of the code that is made for reading or decoding only
 GPTQ = {"damping": 0.01, "order": "activation"}
 
 
@@ -274,14 +281,14 @@ def forms(kit):
             made[f"{key}, GPTQ"] = (partial(quantize_gptq, model, batches, own, **rows, **GPTQ), key)
             made[f"{key}, AWQ"] = (partial(quantize_awq, model, batches, own, **rows, steps=10), key)
     made["NF4"] = (partial(quantize_normal_float, model, double=True, **rows), "NF4")
-    if not decoder:
+    if decoder:
+        for weights in COMPILED[1:]:
+            made[f"{weights}, compiled"] = (partial(kit.reader, model, weights), f"{weights}, compiled")
+    else:
         made["2, 3 or 4 bits, groups of 64"] = (partial(mixed, kit), None)
         for weights in ("float32", "int8"):
             made[f"{weights}, fused"] = (partial(kit.special, model, weights), f"{weights}, fused")
     return made
-
-
-COMPILED = ("float32", "bfloat16", "int8")  # of SmolLM2; what they compute is that of chapter 14's benchmark
 
 
 def as_floats(model, small):
@@ -335,15 +342,15 @@ def memory():
 def use(name, layers, path):
     """Read a model's file and use it; print what that took, as JSON."""
     kind, (before, _) = MODELS[name], memory()
-    model, (weights, *special) = kind.blank(), layers.split(", ")
-    if special or weights in ("float32", "bfloat16"):
+    model, special = kind.blank(), layers.endswith((", compiled", ", fused"))
+    if special or layers in ("float32", "bfloat16"):
         model.load_state_dict(load_file(path), strict=False, assign=True)
         if name == "SmolLM2":
             model.output.weight = model.embedding.weight
     else:
         model = load_quantized(path, model)
-    if special in (["compiled"], ["fused"]):
-        model = kind.special(model, weights)
+    if special:
+        model = kind.special(model, layers.split(", ")[0])
     found = {"before_mb": before, "ms": {}, "peak_mb": {}, "now_mb": {}}
     for batch in (1, 32):
         found["ms"][batch] = round(1000 * seconds(kind.work(model, batch)), 2)
@@ -411,7 +418,7 @@ def costs(kit, words, path):
     kit.batches = kit.batches[:1]  # how well ranges are chosen is of no matter here
     name, first = type(kit).__name__, {}
     for form, (make, layers) in forms(kit).items():
-        if layers and not form.endswith(", fused"):
+        if layers and not form.endswith((", fused", ", compiled")):
             first.setdefault(layers, make)
     kinds = [*first, *(f"{w}, compiled" if name == "SmolLM2" else f"{w}, fused" for w in COMPILED)]
     for layers in kinds:
