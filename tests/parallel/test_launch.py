@@ -285,10 +285,14 @@ class TestNobodyIsLeftBehind:
         run(who, 2)
         pids = workers(2)
         timer = threading.Timer(0.3, _thread.interrupt_main)
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
-            run(lambda context: time.sleep(30), 2)
-        timer.join()
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist's processes ignore interrupts
+        try:
+            timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                run(lambda context: time.sleep(30), 2)
+            timer.join()
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert_gone(pids)
         assert run(add_up, 2, 10) == [21, 21]
 
