@@ -45,4 +45,6 @@ def test_a_dotted_and_a_solid_bar_for_each_format():
     assert np.allclose(bars[1], [[-6, 0.5], [np.log2(448), 0.5]])
     assert np.allclose(bars[3], [[-30, 0.75], [14, 0.75]])  # cut off at the left, and where its name stands
     assert [text.get_text().strip() for text in ax.texts] == ["E4M3", "FP32"]
+    arrows = [tuple(dots.get_offsets()[0]) for dots in ax.collections]
+    assert np.allclose(arrows, [(-30, 0.75), (14, 0.75)])  # FP32 goes on at both ends, E4M3 at none
     plt.close()
