@@ -185,5 +185,6 @@ def reference(entry: Entry, year: str) -> str:
     if "edition" in entry.fields:
         title += f" ({markdown(entry.fields['edition'])} edition)"
     publisher = markdown(entry.fields.get("publisher", entry.fields.get("howpublished", "")))
-    parts = [f"{names} ({year})", title, venue(entry), publisher, links(entry)]
+    note = markdown(entry.fields.get("note", ""))
+    parts = [f"{names} ({year})", title, venue(entry), publisher, note, links(entry)]
     return " ".join(part if part.rstrip("*")[-1] in ".?!" else f"{part}." for part in parts if part)

@@ -63,6 +63,9 @@ BY_HAND = {
     "University Press.",
     "radford2018improving": "Radford, A., Narasimhan, K., Salimans, T. and Sutskever, I. (2018). Improving Language "
     "Understanding by Generative Pre-Training. Technical report, OpenAI.",
+    "frantar2023gptq": "Frantar, E., Ashkboos, S., Hoefler, T. and Alistarh, D. (2023). GPTQ: Accurate Post-Training "
+    "Quantization for Generative Pre-Trained Transformers. In *International Conference on Learning Representations*. "
+    "In the proceedings under the title OPTQ. [arXiv:2210.17323](https://arxiv.org/abs/2210.17323).",
     "brown2020language": "Brown, T. B., Mann, B., Ryder, N., Subbiah, M., Kaplan, J., Dhariwal, P., Neelakantan, A., "
     "Shyam, P., Sastry, G., Askell, A. et al. (2020). Language Models Are Few-Shot Learners. In *Advances in Neural "
     "Information Processing Systems 33*.",
