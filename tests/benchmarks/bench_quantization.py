@@ -376,10 +376,12 @@ def keep(table, row):
     rows = [old for old in stored[table] if (old["model"], old["form"]) != (row["model"], row["form"])]
     stored[table] = [*rows, row]
     has = [name for name, there in torch.cpu.get_capabilities().items() if there is True]
-    stored["machine"] = {
-        "processor": platform.machine(), "cpus": os.cpu_count(), "threads": torch.get_num_threads(),
-        "torch": torch.__version__, "instructions": [name for name in has if name in ("avx512_vnni", "avx512_bf16")],
+    stored["machine"] = stored.get("machine", {}) | {
+        "processor": platform.machine(), "cpus": os.cpu_count(), "torch": torch.__version__,
+        "instructions": [name for name in has if name in ("avx512_vnni", "avx512_bf16")],
     }  # fmt: skip
+    if table == "costs":  # quality does not depend on it
+        stored["machine"]["threads"] = torch.get_num_threads()
     TARGET.parent.mkdir(exist_ok=True)
     temporary = TARGET.with_suffix(".tmp")
     temporary.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
