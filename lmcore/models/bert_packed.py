@@ -51,7 +51,7 @@ class PackedBERT:
         dtype: in which the blocks compute; torch.int8: their linear layers multiply 8-bit codes, see
             `lmcore.nn.fused_int8`, and all else is float32.
     Raises:
-        ValueError: other blocks.
+        ValueError: other blocks, or weights that are compressed already.
     Cost: as the model, for the real tokens only.
 
     >>> from lmcore.models.bert import BERTConfig
@@ -129,6 +129,8 @@ class _Block:
 
     def __init__(self, block: EncoderBlock, dtype: torch.dtype):
         own, network = block.self_attention, block.feed_forward
+        if own.in_proj_weight is None:
+            raise ValueError("the model's weights are compressed already; this takes the model before that")
         self._heads, self._kv_heads, self._head_dim = own.heads, own.kv_heads, own.head_dim
         int8 = dtype == torch.int8
         linear = FusedInt8Linear if int8 else partial(FusedLinear, dtype=dtype)

@@ -121,6 +121,8 @@ class _Layer:
 
     def __init__(self, block: DecoderBlock, turn_in_halves: bool, linear: ProductMaker):
         part, network = block.self_attention, block.feed_forward
+        if part.in_proj_weight is None:
+            raise ValueError("the model's weights are compressed already; this takes the model before that")
         qkv, bias = part.in_proj_weight.detach(), _detached(part.in_proj_bias)
         if turn_in_halves:  # complex numbers want the pairs side by side
             qkv, bias = (
@@ -156,7 +158,7 @@ class GPTDecoder:
     Attributes:
         config: the model's.   weight_bytes: of the matrices that each step reads.
     Raises:
-        ValueError: as `linear`; in `start` and `step` as `GPT`.
+        ValueError: weights that are compressed already, or as `linear`; in `start` and `step` as `GPT`.
     Cost: as much memory as the model again. A `CompiledLinear` compiles at the first step.
 
     >>> from lmcore.models.gpt import GPTConfig

@@ -19,9 +19,12 @@ from lmcore.compress.replace import (
     stored_bytes,
 )
 from lmcore.decode.single import greedy
-from lmcore.models.bert import BERTConfig, BERTForPretraining
+from lmcore.models.bert import BERT, BERTConfig, BERTForPretraining
+from lmcore.models.bert_packed import PackedBERT
 from lmcore.models.gpt import GPT, GPTConfig
+from lmcore.models.gpt_decoding import GPTDecoder
 from lmcore.models.seq2seq_transformer import TransformerSeq2Seq, TransformerSeq2SeqConfig
+from lmcore.nn.matvec import TorchLinear
 from lmcore.nn.multihead import MultiHeadAttention
 from lmcore.nn.transformer import TransformerConfig
 
@@ -274,3 +277,11 @@ def test_what_is_wrong_with_a_weight_is_said_with_its_name():
         model[2].weight[1, 3] = torch.nan
     with pytest.raises(ValueError, match=r"^2: 1 of 15 numbers of x are NaN or infinite, the first at \[1, 3\]"):
         quantize_weights(model, Scheme())
+
+
+def test_readers_that_make_their_own_weights_refuse_compressed_ones():
+    with pytest.raises(ValueError, match="compressed already; this takes the model before that"):
+        GPTDecoder(quantize_weights(gpt(), Scheme()), linear=TorchLinear)
+    bert = BERT(BERTConfig.standard(vocabulary_size=11, d_model=12, layers=1, heads=3))
+    with pytest.raises(ValueError, match="compressed already; this takes the model before that"):
+        PackedBERT(quantize_weights(bert, Scheme()))
