@@ -96,18 +96,17 @@ def gptq_matrices(
     """
     model = copy.deepcopy(model).eval()
     blocks = _blocks(model)
-    wanted, found, done = _wanted(model, blocks, names), {}, set()
+    wanted, found = _wanted(model, blocks, names), {}
     inputs = _first_inputs(model, next(iter(blocks.values())), batches)
     for prefix, block in blocks.items():
         own = [name for name in matrices(block) if f"{prefix}.{name}" in wanted]
-        if own and id(block) not in done:
+        if own:  # of a block that stands in several places, at the first one only
             seen = record_inputs(block, inputs, names=own, gram=True)
             for name in own:
                 weight = matrices(block)[name].weight
                 quantized = gptq(weight, seen[name].gram, scheme, damping=damping, order=order)
                 weight.copy_(quantized.dequantize())
                 found[f"{prefix}.{name}"] = quantized
-        done.add(id(block))
         inputs = [{**options, "x": _through(block, options)} for options in inputs]
     return found
 
