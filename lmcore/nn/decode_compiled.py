@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numba.extending import overload
 
+from lmcore.nn.matvec_compiled import dot
 from lmcore.nn.narrow_linear import LIMIT
 
 _EXACT = {"cache": True, "nogil": True, "error_model": "numpy"}
@@ -56,17 +57,8 @@ class Shape(NamedTuple):
 
 
 @numba.njit(**_FAST)
-def _dot(a, b):
-    """Σ a b of float32 numbers."""
-    total = np.float32(0)
-    for k in range(len(b)):
-        total += a[k] * b[k]
-    return total
-
-
-@numba.njit(**_FAST)
 def _dot_bfloat16(bits, b):
-    """As `_dot`; bits are the upper halves of float32 numbers whose lower halves are zero."""
+    """As `dot`; bits are the upper halves of float32 numbers whose lower halves are zero."""
     total = np.float32(0)
     for k in range(len(b)):
         total += np.uint32(np.uint32(bits[k]) << np.uint32(16)).view(np.float32) * b[k]
@@ -92,7 +84,7 @@ def _inner_of(row, x):
         return lambda row, x: _dot_int8(row, x)
     if row.dtype == numba.uint16:
         return lambda row, x: _dot_bfloat16(row, x)
-    return lambda row, x: _dot(row, x)
+    return lambda row, x: dot(row, x)
 
 
 @numba.njit(**_FAST)
@@ -169,7 +161,7 @@ def _head(q, keys, values, scores, y):
     """Attention of one query q (d,) to keys and values (S, d); scores (S,) are room for the weights."""
     root, largest, total = _ONE / np.sqrt(np.float32(len(q))), np.float32(-np.inf), np.float32(0)
     for s in range(len(scores)):
-        scores[s] = _dot(keys[s], q) * root
+        scores[s] = dot(keys[s], q) * root
         largest = max(largest, scores[s])
     y[:] = 0
     for s in range(len(scores)):

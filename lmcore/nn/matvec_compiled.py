@@ -12,8 +12,8 @@ _FAST = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy"}
 
 
 @numba.njit(**_FAST)
-def _dot(a, b):
-    """Σ a b."""
+def dot(a, b):
+    """Σ a b of float32 numbers."""
     total = np.float32(0)
     for k in range(len(b)):
         total += a[k] * b[k]
@@ -24,14 +24,14 @@ def _dot(a, b):
 def dot_rows(weight, x, y):
     """Write the product of each row of weight (R, C) with x (C,) into y (R,)."""
     for row in range(len(weight)):
-        y[row] = _dot(weight[row], x)
+        y[row] = dot(weight[row], x)
 
 
 @numba.njit(**_FAST, parallel=True)
 def dot_rows_threads(weight, x, y):
     """As `dot_rows`; the threads share out the rows."""
     for row in numba.prange(len(weight)):
-        y[row] = _dot(weight[row], x)
+        y[row] = dot(weight[row], x)
 
 
 @numba.njit(**_FAST)
